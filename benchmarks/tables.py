@@ -1,0 +1,60 @@
+"""README tables from results files, so that no figure stands there that was not measured.
+
+python benchmarks/tables.py          print the block between the README's two marks
+python benchmarks/tables.py --write  put it there
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
+
+
+def render(results: Path) -> str:
+    """One table per results file, newest name last, each under the machine it was taken on."""
+    tables = [_table(path) for path in sorted(results.glob("*.json"))]
+    return "\n\n".join([BEGIN, *tables, END])
+
+
+def place(readme: str, block: str) -> str:
+    """The README with its measured block replaced."""
+    head, rest = readme.split(BEGIN)
+    return head + block + rest.split(END)[1]
+
+
+def _table(path: Path) -> str:
+    result = json.loads(path.read_text())
+    identity = result["identity"]
+    packages = identity["packages"]
+    where = (
+        f"{identity['cpu']}, {identity['cores']} cores, {identity['memory_gb']} GB, "
+        f"GPU {identity['gpu']}, Python {identity['python']}, torch {packages['torch']}, "
+        f"load {identity['load']} before. `benchmarks/results/{path.name}`"
+    )
+    rows = [_row(row) for row in result["rows"]]
+    return "\n".join([where, "", "| what | measured | range | limit |", "|---|---|---|---|", *rows])
+
+
+def _row(row: dict[str, Any]) -> str:
+    unit = row["unit"]
+    bounds = "" if row["low"] is None else f"{_say(row['low'], unit)} to {_say(row['high'], unit)}"
+    limit = "" if row["theirs"] is None else _say(row["theirs"], unit)
+    return f"| {row['what']} | {_say(row['ours'], unit)} | {bounds} | {limit} |"
+
+
+def _say(value: float, unit: str) -> str:
+    return f"{value:.2%}" if unit == "share" else f"{value:.1f} {unit}"
+
+
+if __name__ == "__main__":
+    block = render(ROOT / "benchmarks" / "results")
+    if "--write" in sys.argv:
+        readme = ROOT / "README.md"
+        readme.write_text(place(readme.read_text(), block))
+    else:
+        print(block)

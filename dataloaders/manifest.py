@@ -1,0 +1,58 @@
+"""The list of a data set's files: what there is, what it is labelled, whom it belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Files of a labelled data set in a fixed order (sorted by path, never by the file system).
+
+    `files` are relative to `root`; `part` is the folder a file came from ("train", "test");
+    `group` is whatever must not be split: a patient, a well, a slide. M files.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    files: tuple[str, ...]
+    label: np.ndarray
+    """(M,) int64: place of the file's class in `classes`."""
+    part: np.ndarray
+    """(M,) str."""
+    group: np.ndarray
+    """(M,) str."""
+    bytes: np.ndarray
+    """(M,) int64: size of the file."""
+    changed_ns: np.ndarray
+    """(M,) int64: when the file was last changed, in ns since 1970."""
+    strangers: int = 0
+    """Files beside the images that are no images (and no dot files), counted, never read."""
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @cached_property
+    def listing_sha256(self) -> str:
+        """Hash of names, sizes and times: a cheap key that finds a pack made from this listing.
+
+        The root is no part of it: a copy elsewhere, times kept, finds the same pack.
+        """
+        sizes, times = self.bytes.tolist(), self.changed_ns.tolist()
+        rows = zip(self.files, sizes, times, strict=True)
+        text = "".join(f"{name}\0{size}\0{changed}\n" for name, size, changed in rows)
+        return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+    def members(self, part: str) -> np.ndarray:
+        """(n,) int64: numbers of the files of one part."""
+        return np.flatnonzero(self.part == part)
+
+    def counts(self, members: np.ndarray) -> dict[str, int]:
+        """Images per class among `members`."""
+        found = np.bincount(self.label[members], minlength=len(self.classes))
+        return {name: int(n) for name, n in zip(self.classes, found, strict=True)}

@@ -1,0 +1,83 @@
+"""One label per image: cross-entropy, and a confusion matrix's worth of scores."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ..dataloaders.batch import Batch
+from .failure import RecipeError
+from .models import build_classifier, identify_weights
+from .scores import area_under_curve, confusion_matrix, score_confusion
+from .task import Forward, Rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classification:
+    """One of K classes. Legend: N images, K classes."""
+
+    classes: tuple[str, ...]
+    """Folder names in the order of the labels."""
+    model: str = "resnet50"
+    """A torchvision name, or "timm:<name>"."""
+    weights: str = "none"
+    """none, imagenet, or the path of a safetensors or torch file."""
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise RecipeError(
+                f"task.label_smoothing is {self.label_smoothing}; it is a share from 0 to 0.5"
+            )
+        if len(set(self.classes)) != len(self.classes):
+            raise RecipeError(f"task.classes names a class twice: {' '.join(self.classes)}")
+
+    def identity(self) -> dict[str, Any]:
+        return asdict(self) | {"weights": identify_weights(self.weights)}
+
+    def untrained(self) -> Classification:
+        return replace(self, weights="none")
+
+    def build(self, channels: int) -> nn.Module:
+        return build_classifier(self.model, len(self.classes), channels, self.weights)
+
+    def count(self, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": batch.valid.sum()}
+
+    def loss(self, forward: Forward, batch: Batch) -> dict[str, Tensor]:
+        logits = _widen(forward(batch))
+        each = cross_entropy(
+            logits, batch.target["label"], reduction="none", label_smoothing=self.label_smoothing
+        )
+        return {"loss": torch.where(batch.valid, each, 0).sum()}
+
+    def score(self, forward: Forward, batch: Batch) -> Rows:
+        logits = _widen(forward(batch))
+        label = batch.target["label"]
+        return {
+            "logits": logits,
+            "label": label,
+            "loss": cross_entropy(logits, label, reduction="none"),
+        }
+
+    def summary(self, rows: Rows) -> dict[str, float]:
+        chance, label = rows["logits"].double().softmax(1), rows["label"]
+        areas = [area_under_curve(chance[:, k], label == k) for k in range(len(self.classes))]
+        scores = score_confusion(self.confusion(rows), self.classes)
+        return scores | {
+            "loss": float(rows["loss"].double().mean()),
+            "auc": float(torch.tensor(areas, dtype=torch.float64).nanmean()),
+        }
+
+    def confusion(self, rows: Rows) -> Tensor:
+        """Rows -> (K,K) int64 counts; rows are the truth."""
+        return confusion_matrix(rows["label"], rows["logits"].argmax(1), len(self.classes))
+
+
+def _widen(logits: Tensor) -> Tensor:
+    """16-bit logits to fp32 for the loss; fp32 and fp64 stay what they are."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

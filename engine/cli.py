@@ -1,0 +1,76 @@
+"""The `foveate` command: exit codes, one line per mistake, quiet ends. Light until a verb runs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import traceback
+import warnings
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command. Returns its exit code; every expected error is one line on stderr."""
+    try:
+        code = _run(list(sys.argv[1:] if words is None else words))
+        sys.stdout.flush()  # a closed pipe is noticed here, not while Python shuts down
+        return code
+    except KeyboardInterrupt:
+        return _fail("stopped; the same command goes on", 143)
+    except BrokenPipeError:  # `foveate recipes show x | head`
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _explain(error)
+
+
+def _run(words: list[str]) -> int:
+    # Everything heavy is imported from here on, so that Ctrl-C during an import is a quiet end too.
+    from . import arguments
+
+    try:
+        known = arguments.parse(words)
+    except SystemExit as done:  # --help and --version
+        return int(done.code or 0)
+    _configure(known)
+    if not known.run:
+        known.parser.print_help()
+        return 0
+    from . import verbs
+
+    return int(getattr(verbs, known.run)(known))
+
+
+def _configure(known: Namespace) -> None:
+    level = {0: logging.WARNING, 1: logging.INFO}.get(known.verbose, logging.DEBUG)
+    logger = logging.getLogger("foveate")
+    logger.setLevel(logging.ERROR if known.quiet else level)
+    logger.handlers = [logging.StreamHandler(sys.stderr)]  # ours alone: numba's debug log is long
+    if not known.verbose:
+        warnings.simplefilter("ignore")  # torch's own, about what a person cannot mend
+    if known.cache:
+        os.environ["FOVEATE_CACHE"] = str(Path(known.cache).expanduser().absolute())
+
+
+def _explain(error: Exception) -> int:
+    from .failure import explain
+
+    if logging.getLogger("foveate").level == logging.DEBUG:
+        traceback.print_exception(error)
+    known = explain(error)
+    if known is not None:
+        return _fail(str(known), known.exit_code)
+    if isinstance(error, OSError) and error.filename is not None:
+        return _fail(f"{error.strerror}: {error.filename}; mend the path or its permissions", 50)
+    raise error
+
+
+def _fail(text: str, code: int) -> int:
+    with contextlib.suppress(OSError):
+        print(f"foveate: {' '.join(text.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,82 @@
+"""What a run writes down while it trains: step lines, scores, events, and the time it trained."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from .console import Console
+from .failure import NumericalError
+from .meter import Meter, describe, matrix_rate, training_flops
+from .plan import Plan
+from .tracking import Tracker
+from .trainer import DTYPES, Report, Trainer
+
+
+class Journal:
+    """Reads the device only every `plan.log_every` steps, so that no other step waits for it.
+
+    `facts` outlive a restart: they are in every checkpoint. `facts["train_s"]` counts seconds of
+    training over all restarts, evaluations left out.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        trainer: Trainer,
+        tracker: Tracker,
+        console: Console,
+        facts: dict[str, Any],
+    ) -> None:
+        self.plan, self.tracker, self.console, self.facts = plan, tracker, console, facts
+        self.step = trainer.step
+        self.meter = Meter(trainer.device, matrix_rate(trainer.device, DTYPES[plan.precision]))
+        channels = plan.recipe.data.channels
+        sides = {side for _, side in plan.resolutions}
+        self.flops = {side: training_flops(trainer.model, channels, side) for side in sides}
+        self._mark = 0.0
+        self.restart()
+
+    def restart(self) -> None:
+        """Start the clock again after something that is not training."""
+        self._mark = time.perf_counter() - self.facts["train_s"]
+        self.meter.restart()
+
+    def note(self, report: Report) -> None:
+        """Count a step; at intervals read and write its scalars. Raises NumericalError on nan."""
+        batch = self.plan.recipe.batch
+        self.step = report.step
+        self.meter.add(batch, report.wait_s, batch * self.flops[report.size])
+        if report.step % self.plan.log_every and report.step != self.plan.steps:
+            self.facts["train_s"] = time.perf_counter() - self._mark
+            return
+        losses = {name: float(value) for name, value in report.losses.items()}
+        if not all(map(math.isfinite, losses.values())):
+            raise NumericalError(
+                f"the loss is {losses} at step {report.step}; give a smaller --optimizer.lr, "
+                "a longer --schedule.warmup or --precision fp32"
+            )
+        self.facts["train_s"] = time.perf_counter() - self._mark
+        values = losses | {
+            "lr": float(report.lr),
+            "grad_norm": round(float(report.grad_norm), 5),
+            "size": report.size,
+            **self.meter.read(),
+        }
+        self.tracker.log("step", report.step, **values, time_s=self._time_s())
+        left = (self.plan.steps - report.step) * batch
+        values["eta_s"] = left / max(values["images_per_s"], 1e-9)
+        self.console.step(describe(values), report.step, self.plan.steps)
+
+    def scored(self, split: str, scores: dict[str, float]) -> None:
+        """A line of scores; the time that scoring took does not count as training."""
+        self.tracker.log("eval", self.step, time_s=self._time_s(), split=split, scores=scores)
+        self.restart()
+
+    def event(self, name: str) -> None:
+        """Something happened: "resumed", "saved"."""
+        self.tracker.log("event", self.step, time_s=self._time_s(), event=name)
+
+    def _time_s(self) -> float:
+        return round(self.facts["train_s"], 3)

@@ -1,0 +1,225 @@
+"""A recipe: every decision of a run in one frozen object of plain values, and nothing derived.
+
+It prints, hashes, compares and serialises. Numbers that follow from it (steps, learning rates,
+micro-batches) are in the plan, made after the overrides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+from ..kernels.sample.params import Augment
+from .failure import RecipeError
+from .task import Task
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twin:
+    """A synthetic stand-in that is drawn where `data.root` is empty."""
+
+    kind: Literal["none", "oct"] = "none"
+    train: int = 0
+    """Images drawn for training, all classes together."""
+    test: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Where the images are and how they are split."""
+
+    root: str = ""
+    """Folder that holds the part folders below. Not part of the recipe's hash."""
+    train: str = "train"
+    """Part folder to fit on (and to hold out from)."""
+    test: str = "test"
+    """Part folder for the final score; empty where there is none."""
+    group: str = ""
+    """Regular expression; its first parenthesis names the patient in a file name."""
+    split: Literal["none", "label", "group"] = "group"
+    """How the held-out part is cut: per class image by image, by whole groups, or not at all."""
+    holdout: float = 0.2
+    """Share of the train folder held out for validation."""
+    channels: Literal[1, 3] = 3
+    """Channels the model sees. Gray images are repeated only in the kernel's last instruction."""
+    mean: tuple[float, ...] = (0.5,)
+    """Per channel (or one for all), of values in [0, 1]."""
+    std: tuple[float, ...] = (0.25,)
+    shuffle_labels: bool = False
+    """Negative control: training labels are permuted, and an honest set then scores at chance."""
+    twin: Twin = field(default_factory=Twin)
+    expect_train: tuple[int, ...] = ()
+    """Images per class that the published data set has in its train folder."""
+    expect_test: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """One of torch's optimizers, fused where the device has it."""
+
+    kind: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.01
+    """Peak learning rate for the whole batch."""
+    weight_decay: float = 0.0
+    decay_norm_and_bias: bool = True
+    """False: parameters of one dimension (normalisation, bias) are not decayed."""
+    momentum: float = 0.0
+    """sgd only."""
+    nesterov: bool = False
+    """sgd only."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """adamw only."""
+    eps: float = 1e-8
+    """adamw only."""
+    clip: float = 0.0
+    """Largest gradient norm; 0 does not clip."""
+
+    def __post_init__(self) -> None:
+        unused = {"sgd": ("betas", "eps"), "adamw": ("momentum", "nesterov")}[self.kind]
+        for item in fields(self):
+            if item.name in unused and getattr(self, item.name) != item.default:
+                raise RecipeError(f"optimizer.{item.name} is set, but {self.kind} does not use it")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Learning rate and resolution over the run."""
+
+    kind: Literal["constant", "step", "onecycle"] = "constant"
+    warmup: float = 0.0
+    """Share of the run over which the learning rate rises linearly from near 0."""
+    milestones: tuple[float, ...] = ()
+    """step only: epochs at which the learning rate is multiplied by `gamma`."""
+    gamma: float = 0.1
+    sizes: tuple[int, ...] = ()
+    """Progressive resolution: sides in pixels, one after the other; empty is `size` throughout."""
+    shares: tuple[float, ...] = ()
+    """Share of the steps that each of `sizes` gets."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What the recipe is held to, and under whose terms."""
+
+    text: str = ""
+    licence: str = ""
+    citation: str = ""
+    flaws: tuple[str, ...] = ()
+    """Known faults of the data set, said aloud in plan and report."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A training run. `foveate train NAME --field value` overrides any of these."""
+
+    name: str
+    data: Data
+    task: Task
+    augment: Augment = field(default_factory=Augment)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    schedule: Schedule = field(default_factory=Schedule)
+    size: int = 224
+    """Side in pixels of the square that is evaluated, and trained on unless `schedule.sizes`."""
+    batch: int = 256
+    """Images per optimizer step, over all ranks."""
+    norm_group: int = 0
+    """Consecutive images that share batch statistics; 0 is the whole batch."""
+    epochs: float = 10.0
+    ema: float = 0.0
+    """Decay per step of the weights' moving average that is scored; 0 scores the last weights."""
+    keep: Literal["last", "best"] = "last"
+    """Which weights the final scores use: the last, or the best on the held-out part."""
+    evaluate_epochs: float = 1.0
+    """Epochs between evaluations on the held-out part."""
+    save_epochs: float = 1.0
+    """Epochs between checkpoints."""
+    precision: Literal["auto", "bf16", "fp32", "fp64"] = "auto"
+    strategy: Literal["auto", "single"] = "auto"
+    seed: int = 0
+    claim: Claim = field(default_factory=Claim)
+
+    def __post_init__(self) -> None:
+        positive = ("size", "batch", "epochs", "evaluate_epochs", "save_epochs")
+        for name in positive:
+            if getattr(self, name) <= 0:
+                raise RecipeError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if not 0 <= self.ema < 1:
+            raise RecipeError(f"ema is {self.ema}; it is a decay per step, from 0 up to 0.9999")
+
+
+def to_dict(recipe: Recipe) -> dict[str, Any]:
+    """Nested plain values, as `recipe.json` holds them."""
+    facts = {"format": FORMAT, **asdict(recipe)}
+    facts["task"] = {"kind": type(recipe.task).__name__} | facts["task"]
+    return facts
+
+
+def from_dict(facts: dict[str, Any], task: type) -> Recipe:
+    """The recipe that `to_dict` was given. Raises RecipeError where the format is newer."""
+    if facts["format"] > FORMAT:
+        raise RecipeError(f"the recipe is format {facts['format']}; upgrade foveate")
+    return _fill(Recipe, facts | {"task": _fill(task, facts["task"])})
+
+
+def _fill(kind: type, facts: dict[str, Any]) -> Any:
+    """A dataclass from plain values: nested ones by their declared type, lists as tuples."""
+    types, values = get_type_hints(kind), {}
+    for item in fields(kind):
+        if item.name not in facts:
+            continue
+        value, declared = facts[item.name], types[item.name]
+        if isinstance(value, dict) and is_dataclass(declared):
+            value = _fill(declared, value)  # type: ignore[arg-type]
+        values[item.name] = tuple(value) if isinstance(value, list) else value
+    return kind(**values)
+
+
+def identity(recipe: Recipe) -> dict[str, Any]:
+    """What the hash is taken of: everything but names of places and text about the run."""
+    facts = to_dict(recipe)
+    for name in ("claim", "name", "save_epochs", "strategy"):
+        facts.pop(name)
+    facts["data"].pop("root")
+    facts["task"] = recipe.task.identity()
+    return facts
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """16 hexadecimal digits that name the run, on any machine and any number of ranks."""
+    text = json.dumps(identity(recipe), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted name -> plain value, for printing and comparing."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {item.name: getattr(value, item.name) for item in fields(value)}
+    if not isinstance(value, dict):
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for name, item in value.items():
+        flat |= flatten(item, f"{prefix}.{name}" if prefix else name)
+    return flat
+
+
+def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Lines `field: this -> that` for every field in which two nested dictionaries differ."""
+    left = json.loads(json.dumps(flatten(one), default=str))
+    right = json.loads(json.dumps(flatten(other), default=str))
+    names = sorted(left.keys() | right.keys())
+    return [
+        f"{name}: {left.get(name, 'absent')} -> {right.get(name, 'absent')}"
+        for name in names
+        if left.get(name) != right.get(name)
+    ]
+
+
+def expand(path: str) -> Path:
+    """A path as a person wrote it, with ~ resolved."""
+    return Path(path).expanduser()

@@ -1,0 +1,131 @@
+"""A finished run at work: scores on another folder, answers for single files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+from torch import Tensor
+
+from ..dataloaders.decode import Unreadable, decode
+from ..dataloaders.errors import DataError
+from ..dataloaders.feed import Feed, Members
+from ..dataloaders.folder import IMAGES
+from ..dataloaders.packing import pack_arrays
+from .console import Console
+from .failure import RecipeError
+from .models import hash_weights
+from .plan import make_plan, this_machine
+from .prepare import list_data, prepare
+from .receipt import Receipt, read_receipt, table, verdict_of
+from .recipe import Recipe
+from .runs import read_json, read_recipe
+from .trainer import Trainer
+
+TOGETHER = 32  # files that are decoded and classified at a time
+
+
+def open_run(folder: Path, recipe: Recipe | None = None) -> tuple[Trainer, Receipt]:
+    """A trainer with the weights that a finished run was scored with, checked by their hash."""
+    receipt = read_receipt(folder)
+    if receipt is None:
+        raise RecipeError(
+            f"{folder} holds no finished run; `foveate runs ls` shows where they stand"
+        )
+    recipe = recipe or read_recipe(folder)
+    recipe = replace(recipe, task=recipe.task.untrained())
+    before = read_json(folder / "plan.json") or {}
+    plan = make_plan(recipe, this_machine(), train_images=before["train_images"], held_out_images=0)
+    weights = safetensors.torch.load_file(folder / "weights" / f"{receipt.scored}.safetensors")
+    if hash_weights(weights) != receipt.scored_sha256:
+        raise DataError(f"the weights in {folder} are not those of its receipt; train again")
+    trainer = Trainer(plan)
+    trainer.adopt(weights)
+    return trainer, receipt
+
+
+def score_run(folder: Path, root: str, split: str, console: Console) -> dict[str, Any]:
+    """Scores of a finished run on a split of its own data, or of the folder `root`."""
+    recipe = read_recipe(folder)
+    if root:
+        recipe = replace(recipe, data=replace(recipe.data, root=root))
+    trainer, receipt = open_run(folder, recipe)
+    listing = list_data(recipe, console)
+    prepared = prepare(recipe, listing, trainer.plan.machine.threads, console)
+    if split not in prepared.splits:
+        raise DataError(f"the recipe has no {split} split; set --split, or train with one")
+    rows = trainer.evaluate(prepared.feed(split, recipe))
+    return {
+        "format": 1,
+        "run": receipt.recipe_hash,
+        "weights_sha256": receipt.scored_sha256,
+        "data_sha256": prepared.pack.content_sha256,
+        "split": split,
+        "scores": trainer.task.summary(rows),
+        "confusion": trainer.task.confusion(rows).tolist(),
+        "classes": list(trainer.task.classes),
+        "quarantined": prepared.quarantined(),
+    }
+
+
+def describe_scores(facts: dict[str, Any]) -> str:
+    """What `foveate eval` prints."""
+    return (
+        verdict_of({facts["split"]: facts["scores"]})
+        + "\n"
+        + table(facts["confusion"], facts["classes"])
+    )
+
+
+def predict_files(folder: str | Path, paths: Sequence[str | Path]) -> dict[str, Any]:
+    """Class and confidences of each image file, folders searched; a bad file has an "error"."""
+    files = [file for path in paths for file in _expand(Path(path))]
+    trainer, receipt = open_run(Path(folder))
+    answers: list[dict[str, Any]] = []
+    for first in range(0, len(files), TOGETHER):
+        answers += _predict(trainer, files[first : first + TOGETHER])
+    return {"format": 1, "run": receipt.recipe_hash, "images": answers}
+
+
+def _expand(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGES)
+        if not found:
+            raise DataError(f"no image under {path}; files end with {' '.join(IMAGES)}")
+        yield from found
+    elif path.is_file():
+        yield path
+    else:
+        raise DataError(f"no file or folder {path}")
+
+
+def _predict(trainer: Trainer, files: list[Path]) -> list[dict[str, Any]]:
+    images: list[np.ndarray] = []
+    answers: list[dict[str, Any]] = [{"path": str(file)} for file in files]
+    whole: list[dict[str, Any]] = []
+    for file, answer in zip(files, answers, strict=True):
+        try:
+            images.append(decode(file.read_bytes()))
+            whole.append(answer)
+        except (Unreadable, OSError) as error:
+            answer["error"] = f"cannot be read: {error}"
+    if images:
+        chance = _chances(trainer, images)
+        names = trainer.task.classes
+        for answer, row in zip(whole, chance.tolist(), strict=True):
+            answer["class"] = names[int(np.argmax(row))]
+            answer["confidence"] = max(row)
+            answer["chance"] = dict(zip(names, row, strict=True))
+    return answers
+
+
+def _chances(trainer: Trainer, images: list[np.ndarray]) -> Tensor:
+    """(H,W,C) arrays -> (N,K) float64 softmax, through the same levels and kernel as evaluation."""
+    everything = np.arange(len(images))
+    members = Members(everything, everything, np.zeros(len(images), np.int64))
+    feed = Feed(pack_arrays(images), members, trainer.recipe.augment, trainer.recipe.seed)
+    return trainer.evaluate(feed)["logits"].double().softmax(1)

@@ -1,0 +1,59 @@
+"""`metrics.jsonl`: the one true record of a run, a JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+class Tracker:
+    """Appends lines to `metrics.jsonl`; what it has written is on the disk when `sync` returns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = open(path, "a")  # noqa: SIM115 - open for the whole run
+
+    def log(self, kind: str, step: int, **values: Any) -> None:
+        """One line. Values are plain, seconds and shares, never tensors."""
+        self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        self._file.flush()
+
+    def sync(self) -> None:
+        """Wait until every line is on the disk; before a checkpoint claims they are."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Sync and close."""
+        self.sync()
+        self._file.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Every whole line; a line that a kill cut short is left out."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    whole = []
+    for line in lines:
+        try:
+            whole.append(json.loads(line))
+        except ValueError:
+            continue
+    return whole
+
+
+def rewind(path: Path, step: int) -> int:
+    """Cut the record to `step`; what came later is kept in `metrics.undone.jsonl`.
+
+    Those steps are trained again, bit for bit. Returns how many lines were set aside.
+    """
+    lines = read_metrics(path)
+    kept = [line for line in lines if line["step"] <= step]
+    undone = [line for line in lines if line["step"] > step]
+    if undone:
+        with open(path.with_name("metrics.undone.jsonl"), "a") as file:
+            file.writelines(json.dumps(line) + "\n" for line in undone)
+    beside = path.with_name(path.name + ".partial")
+    beside.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    beside.replace(path)
+    return len(undone)

@@ -1,0 +1,5 @@
+"""`python -m foveate` is the `foveate` command."""
+
+from foveate.engine.cli import main
+
+raise SystemExit(main())

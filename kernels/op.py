@@ -1,0 +1,125 @@
+"""What an operation is here: one reference, one function per kind of device, examples, traffic.
+
+Dispatch goes by the device of the first tensor and never falls back in silence: a batch on a GPU
+that only the CPU can process is an error with a name, not a run that is 50 times too slow.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+OPS: dict[str, Op] = {}
+"""Every operation by name; filled as their modules are imported (`load` imports them all)."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One call: `op.run(*args, **settings)`."""
+
+    name: str
+    args: tuple[torch.Tensor, ...]
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Op:
+    """An operation: `reference` says what it means, `backends` do it fast."""
+
+    name: str
+    reference: Callable[..., torch.Tensor]
+    """Written for clarity; takes `dtype` and computes in float64 when that is float64."""
+    backends: Mapping[str, Callable[..., torch.Tensor]]
+    """By device type: {"cpu": ..., "cuda": ...}. Same arguments as the reference."""
+    examples: Callable[[], list[Example]]
+    """Small calls on the CPU that cover the odd cases; tests and benchmarks run all of them."""
+    traffic: Callable[..., int]
+    """Bytes read plus bytes written by a call with these arguments, each byte counted once."""
+
+    def __post_init__(self) -> None:
+        OPS[self.name] = self
+
+    def choose(self, device: torch.device) -> Callable[..., torch.Tensor]:
+        """The function for a device. NotImplementedError if there is none."""
+        if device.type not in self.backends:
+            there = ", ".join(sorted(self.backends)) or "nothing"
+            raise NotImplementedError(f"{self.name} has no back end for {device}, only for {there}")
+        return self.backends[device.type]
+
+    def run(self, first: torch.Tensor, *args: Any, **settings: Any) -> torch.Tensor:
+        """Call the back end of the device that the first tensor is on."""
+        return self.choose(first.device)(first, *args, **settings)
+
+
+def load() -> dict[str, Op]:
+    """Import every module of the folder that defines operations -> OPS. Compiles nothing."""
+    root = Path(__file__).parent
+    for path in sorted([*root.glob("*.py"), *root.glob("*/op.py")]):
+        name = ".".join(path.relative_to(root).with_suffix("").parts)
+        importlib.import_module(f"{__package__}.{name}")
+    return OPS
+
+
+def jit(function: Callable[..., Any], *, exact: bool = False) -> Callable[..., Any]:
+    """Compile a serial function with numba on its first call, without the interpreter lock.
+
+    Sums may be reordered and fused (twice as fast: they vectorise), but NaN and infinity keep
+    their meaning; `exact` keeps the written order, whatever the CPU's vectors are. Without numba
+    the function can be imported, and says what to install when called.
+    """
+    try:
+        import numba
+    except ImportError:
+        return _missing(function)
+    folder = cache_folder()
+    before = numba.config.CACHE_DIR
+    try:
+        # numba reads the setting only here, so other packages keep theirs.
+        numba.config.CACHE_DIR = str(folder or "")
+        loose = False if exact else {"reassoc", "contract", "nsz", "arcp"}
+        return numba.njit(nogil=True, cache=folder is not None, fastmath=loose)(function)
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+def _missing(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def explain(*_: Any, **__: Any) -> Any:
+        raise ImportError(f"{function.__name__} needs numba: pip install numba")
+
+    return explain
+
+
+@functools.cache
+def cache_folder() -> Path | None:
+    """Where compiled code is kept, named by everything it depends on; None if not writable.
+
+    numba's own key is the file of one function: when a function that it calls from another file
+    changes, numba loads the old machine code (measured). So the key is all our sources.
+    """
+    import llvmlite.binding
+    import numba
+
+    root = Path(__file__).resolve().parent
+    key = hashlib.sha256(f"{numba.__version__} {llvmlite.binding.get_host_cpu_name()}".encode())
+    for path in sorted(root.rglob("*.py")):
+        key.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    home = os.environ.get("FOVEATE_CACHE") or os.path.expanduser("~/.cache/foveate")
+    folder = Path(home).absolute() / "numba" / key.hexdigest()[:16]
+    if home.startswith("~"):  # no home directory: a container with a bare user id
+        return None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return None
+    return folder
