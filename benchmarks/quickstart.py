@@ -78,7 +78,7 @@ def control_row(run: dict[str, Any]) -> dict[str, Any]:
     """Shuffled labels: accuracy has to be chance."""
     s = run["scores"]["test"]
     low, high = s["accuracy_low"], s["accuracy_high"]
-    return row("accuracy on shuffled labels", s["accuracy"], 0.25, "share", low, high)
+    return row("accuracy on shuffled labels", s["accuracy"], 0.25, "share", low, high, "chance")
 
 
 def time_row(what: str, values: list[float], limit: float | None, unit: str) -> dict[str, Any]:
@@ -93,12 +93,13 @@ def row(
     unit: str,
     low: float | None = None,
     high: float | None = None,
+    against: str = "limit",
 ) -> dict[str, Any]:
-    """One row of a results file: `low` and `high` bound `ours`, `theirs` is its limit."""
+    """One row of a results file: `low` and `high` bound `ours`; `theirs` is what it is held to."""
     return {
         "what": what,
         "ours": round(ours, 4),
-        "against": "limit" if limit is not None else None,
+        "against": against if limit is not None else None,
         "theirs": limit,
         "unit": unit,
         "low": None if low is None else round(low, 4),

@@ -37,18 +37,22 @@ def _table(path: Path) -> str:
         f"load {identity['load']} before. `benchmarks/results/{path.name}`"
     )
     rows = [_row(row) for row in result["rows"]]
-    return "\n".join([where, "", "| what | measured | range | limit |", "|---|---|---|---|", *rows])
+    return "\n".join(
+        [where, "", "| what | measured | range | against |", "|---|---|---|---|", *rows]
+    )
 
 
 def _row(row: dict[str, Any]) -> str:
-    unit = row["unit"]
-    bounds = "" if row["low"] is None else f"{_say(row['low'], unit)} to {_say(row['high'], unit)}"
-    limit = "" if row["theirs"] is None else _say(row["theirs"], unit)
-    return f"| {row['what']} | {_say(row['ours'], unit)} | {bounds} | {limit} |"
+    unit, bounds, against = row["unit"], "", ""
+    if row["low"] is not None and row["low"] != row["high"]:
+        bounds = f"{_say(row['low'], unit)} to {_say(row['high'], unit)}"
+    if row["theirs"] is not None:
+        against = f"{row['against']} {_say(row['theirs'], unit)}"
+    return f"| {row['what']} | {_say(row['ours'], unit)} | {bounds} | {against} |"
 
 
 def _say(value: float, unit: str) -> str:
-    return f"{value:.2%}" if unit == "share" else f"{value:.1f} {unit}"
+    return f"{100 * value:.1f} %" if unit == "share" else f"{value:.1f} {unit}"
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ class Classification:
             raise RecipeError(
                 f"task.label_smoothing is {self.label_smoothing}; it is a share from 0 to 0.5"
             )
+        if len(self.classes) < 2:
+            raise RecipeError("task.classes needs two names or more; a classifier tells them apart")
         if len(set(self.classes)) != len(self.classes):
             raise RecipeError(f"task.classes names a class twice: {' '.join(self.classes)}")
 

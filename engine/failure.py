@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import sys
 import time
 from pathlib import Path
-
-import torch
 
 from ..dataloaders.errors import FoveateError, StorageError
 
@@ -54,11 +53,13 @@ def explain(error: BaseException) -> FoveateError | None:
         return error
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         return StorageError(f"{error.strerror}: {error.filename or 'the run folder'}; free space")
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    torch = sys.modules.get("torch")  # importing it here would cost `foveate --help` 3 s
+    memory = (MemoryError, torch.OutOfMemoryError) if torch else (MemoryError,)
+    if isinstance(error, memory):
         return _OutOfMemory(
             "out of memory; give a smaller --norm-group (with the same --batch) or a smaller --size"
         )
-    if isinstance(error, torch.distributed.DistError):
+    if torch and isinstance(error, torch.distributed.DistError):
         return _Communication(f"processes lost each other: {error}")
     return None
 

@@ -54,7 +54,7 @@ class Journal:
         losses = {name: float(value) for name, value in report.losses.items()}
         if not all(map(math.isfinite, losses.values())):
             raise NumericalError(
-                f"the loss is {losses} at step {report.step}; give a smaller --optimizer.lr, "
+                f"{describe_losses(losses)} at step {report.step}; give a smaller --optimizer.lr, "
                 "a longer --schedule.warmup or --precision fp32"
             )
         self.facts["train_s"] = time.perf_counter() - self._mark
@@ -80,3 +80,8 @@ class Journal:
 
     def _time_s(self) -> float:
         return round(self.facts["train_s"], 3)
+
+
+def describe_losses(losses: dict[str, float]) -> str:
+    """ "loss is nan", by every name that a task gives its losses."""
+    return ", ".join(f"{name} is {value:.4g}" for name, value in losses.items())

@@ -13,6 +13,7 @@ from .recipe import Recipe, recipe_hash, to_dict
 from .schedule import learning_rates, resolutions
 
 FORMAT = 1
+MOST_STEPS = 10_000_000  # a plan has a row per step
 BYTES = {"bf16": 2, "fp32": 4, "fp64": 8}
 
 
@@ -114,13 +115,15 @@ def make_plan(recipe: Recipe, machine: Machine, *, train_images: int, held_out_i
 
 
 def _check(recipe: Recipe, train_images: int) -> None:
+    if not train_images:
+        raise RecipeError("there is nothing to train on; set --data.root or --data.twin.train")
     if recipe.batch > train_images:
         raise RecipeError(
             f"batch is {recipe.batch} and there are {train_images} training images; "
             f"give --batch {max(1, train_images // 4)} or less"
         )
-    if not 0 <= recipe.data.holdout < 1:
-        raise RecipeError(f"data.holdout is {recipe.data.holdout}; it is a share from 0 to 0.9")
+    if recipe.epochs * train_images / recipe.batch > MOST_STEPS:
+        raise RecipeError(f"epochs is {recipe.epochs:g}, over {MOST_STEPS:,} steps; give fewer")
     for name in ("mean", "std"):
         values = getattr(recipe.data, name)
         if len(values) not in (1, recipe.data.channels):
@@ -156,6 +159,7 @@ def _choose_precision(recipe: Recipe, machine: Machine) -> str:
 
 def _every(interval: float, steps: int) -> tuple[int, ...]:
     """Steps that end each interval, and always the last step."""
+    interval = max(interval, 1.0)
     count = int(steps / interval + 1e-9)
     ends = {max(1, round(k * interval)) for k in range(1, count + 1)}
     return tuple(sorted({end for end in ends if end < steps} | {steps}))

@@ -58,7 +58,7 @@ def check_model(recipe: Recipe) -> None:
     """
     weights = getattr(recipe.task, "weights", "none")
     named = weights in ("none", "imagenet")
-    task = replace(recipe.task, weights="none") if named else recipe.task  # type: ignore[type-var]
+    task = recipe.task.untrained() if named else recipe.task
     with torch.device("meta") if named else nullcontext():
         model = task.build(recipe.data.channels).to("meta")
     sides = (recipe.size, *recipe.schedule.sizes)

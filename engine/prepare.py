@@ -107,7 +107,8 @@ def write_twin(twin: Twin, folder: Path, console: Console) -> None:
             write(folder, train=twin.train, test=twin.test, seed=twin.seed, progress=progress)
     except OSError as error:
         raise StorageError(
-            f"cannot write {folder}: {error.strerror}; free space or set FOVEATE_CACHE"
+            f"cannot write {folder}: {error.strerror}; free space, or give another folder "
+            "(--out, --cache)"
         ) from None
 
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -28,6 +31,11 @@ class Twin:
     """Images drawn for training, all classes together."""
     test: int = 0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("train", "test", "seed"):
+            value = getattr(self, name)
+            _require(value >= 0, f"data.twin.{name}", value, "it must be 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +66,20 @@ class Data:
     """Images per class that the published data set has in its train folder."""
     expect_test: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        _require(0 <= self.holdout < 1, "data.holdout", self.holdout, "it is a share from 0 to 0.9")
+        _require(min(self.std, default=0) > 0, "data.std", self.std, "it must be above 0")
+        try:
+            groups = re.compile(self.group).groups
+        except re.error as error:
+            raise RecipeError(
+                f"data.group '{self.group}' is no regular expression: {error}"
+            ) from None
+        if self.group and not groups:
+            raise RecipeError(
+                f"data.group '{self.group}' has no parenthesis around what names the patient"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
@@ -82,9 +104,15 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         unused = {"sgd": ("betas", "eps"), "adamw": ("momentum", "nesterov")}[self.kind]
-        for item in fields(self):
-            if item.name in unused and getattr(self, item.name) != item.default:
-                raise RecipeError(f"optimizer.{item.name} is set, but {self.kind} does not use it")
+        _refuse_unused(self, "optimizer", unused, self.kind)
+        _require(self.lr > 0, "optimizer.lr", self.lr, "it must be above 0")
+        for name in ("weight_decay", "clip", "eps"):
+            value = getattr(self, name)
+            _require(value >= 0, f"optimizer.{name}", value, "it must be 0 or more")
+        for name, value in (("momentum", self.momentum), ("betas", max(self.betas))):
+            _require(0 <= value < 1, f"optimizer.{name}", value, "it must be from 0 to under 1")
+        if self.nesterov and not self.momentum:
+            raise RecipeError("optimizer.nesterov needs momentum; give --optimizer.momentum 0.9")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +129,12 @@ class Schedule:
     """Progressive resolution: sides in pixels, one after the other; empty is `size` throughout."""
     shares: tuple[float, ...] = ()
     """Share of the steps that each of `sizes` gets."""
+
+    def __post_init__(self) -> None:
+        if self.kind != "step":
+            _refuse_unused(self, "schedule", ("milestones", "gamma"), self.kind)
+        _require(0 <= self.warmup < 1, "schedule.warmup", self.warmup, "it is a share of the run")
+        _require(self.gamma > 0, "schedule.gamma", self.gamma, "it must be above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,12 +179,27 @@ class Recipe:
     claim: Claim = field(default_factory=Claim)
 
     def __post_init__(self) -> None:
-        positive = ("size", "batch", "epochs", "evaluate_epochs", "save_epochs")
-        for name in positive:
-            if getattr(self, name) <= 0:
-                raise RecipeError(f"{name} is {getattr(self, name)}; it must be above 0")
-        if not 0 <= self.ema < 1:
-            raise RecipeError(f"ema is {self.ema}; it is a decay per step, from 0 up to 0.9999")
+        for name in ("size", "batch", "epochs", "evaluate_epochs", "save_epochs"):
+            value = getattr(self, name)
+            _require(0 < value < inf, name, value, "it must be above 0")
+        _require(self.norm_group >= 0, "norm_group", self.norm_group, "0 is the whole batch")
+        _require(0 <= self.ema < 1, "ema", self.ema, "it is a decay per step, from 0 to 0.9999")
+        _require(0 <= self.seed < 2**63, "seed", self.seed, "it is a whole number of 63 bits")
+
+
+def _require(good: bool, name: str, value: Any, wanted: str) -> None:
+    if not good:
+        raise RecipeError(f"{name} is {value}; {wanted}")
+
+
+def _refuse_unused(part: Any, prefix: str, unused: Sequence[str], kind: str) -> None:
+    """A field that the kind does not use, set to anything but its default, is a mistake."""
+    for item in fields(part):
+        if item.name in unused and getattr(part, item.name) != item.default:
+            raise RecipeError(
+                f"{prefix}.{item.name} is set, but {kind} does not use it; "
+                f"put it back to {item.default or 'empty'}"
+            )
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:

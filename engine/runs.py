@@ -21,6 +21,7 @@ from .checkpoint import replace_durably
 from .classification import Classification
 from .command import command_of
 from .failure import RecipeError
+from .guards import check_removable
 from .recipe import Recipe, differences, from_dict, identity, recipe_hash, to_dict
 from .tracking import read_metrics
 
@@ -55,8 +56,18 @@ def hold_folder(folder: Path, recipe: Recipe, fresh: bool) -> Iterator[None]:
             ) from None
         if fresh:
             _set_aside(folder)
-        _check_recipe(folder, recipe)
-        yield
+        try:
+            _check_recipe(folder, recipe)
+            yield
+        finally:
+            _leave(folder)
+
+
+def _leave(folder: Path) -> None:
+    """A run that was refused before it wrote anything leaves no folder behind."""
+    if [path.name for path in folder.iterdir()] == ["lock"]:
+        (folder / "lock").unlink()
+        folder.rmdir()
 
 
 def _set_aside(folder: Path) -> None:
@@ -97,7 +108,10 @@ def read_recipe(folder: Path) -> Recipe:
     facts = read_json(folder / "recipe.json")
     if facts is None:
         raise RecipeError(f"{folder} is no run folder; `foveate runs ls` lists them")
-    return from_dict(facts, TASKS[facts["task"]["kind"]])
+    kind = facts.get("task", {}).get("kind")
+    if kind not in TASKS:
+        raise StorageError(f"{folder} holds a task of kind {kind}; a newer foveate made it")
+    return from_dict(facts, TASKS[kind])
 
 
 def write_json(path: Path, facts: dict[str, Any]) -> None:
@@ -110,7 +124,10 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        return json.loads(path.read_text())
+        facts = json.loads(path.read_text())
+        if not isinstance(facts, dict):
+            raise ValueError("not an object")
+        return facts
     except (OSError, ValueError) as error:
         raise StorageError(f"{path} cannot be read ({error}); start over with --fresh") from None
 
@@ -126,12 +143,6 @@ class Run:
     step: int
     steps: int
     accuracy: float | None
-
-
-def list_runs(parent: Path) -> list[Run]:
-    """Every run folder under `parent`, sorted by name."""
-    folders = sorted(parent.iterdir()) if parent.is_dir() else []
-    return [describe_run(path) for path in folders if (path / "recipe.json").exists()]
 
 
 def describe_run(folder: Path) -> Run:
@@ -154,7 +165,14 @@ def describe_run(folder: Path) -> Run:
 
 
 def remove_run(folder: Path) -> None:
-    """Delete a run folder, and nothing else: raises RecipeError where it is none."""
-    if not (folder / "recipe.json").exists():
-        raise RecipeError(f"{folder} is no run folder; `foveate runs ls` lists them")
-    shutil.rmtree(folder)
+    """Delete a run folder that holds nothing else and that nobody is training in.
+
+    Raises RecipeError where it is no run or holds more than one, StorageError where it is in use.
+    """
+    check_removable(folder)
+    with open(folder / "lock", "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StorageError(f"a process is training in {folder}; stop it first") from None
+        shutil.rmtree(folder)

@@ -12,7 +12,7 @@ import safetensors.torch
 from torch import Tensor
 
 from ..dataloaders.decode import Unreadable, decode
-from ..dataloaders.errors import DataError
+from ..dataloaders.errors import DataError, StorageError
 from ..dataloaders.feed import Feed, Members
 from ..dataloaders.folder import IMAGES
 from ..dataloaders.packing import pack_arrays
@@ -39,10 +39,15 @@ def open_run(folder: Path, recipe: Recipe | None = None) -> tuple[Trainer, Recei
     recipe = recipe or read_recipe(folder)
     recipe = replace(recipe, task=recipe.task.untrained())
     before = read_json(folder / "plan.json") or {}
-    plan = make_plan(recipe, this_machine(), train_images=before["train_images"], held_out_images=0)
-    weights = safetensors.torch.load_file(folder / "weights" / f"{receipt.scored}.safetensors")
+    images = max(before.get("train_images", 0), recipe.batch)
+    plan = make_plan(recipe, this_machine(), train_images=images, held_out_images=images)
+    path = folder / "weights" / f"{receipt.scored}.safetensors"
+    try:
+        weights = safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise StorageError(f"{path} cannot be read ({error}); train again with --fresh") from None
     if hash_weights(weights) != receipt.scored_sha256:
-        raise DataError(f"the weights in {folder} are not those of its receipt; train again")
+        raise StorageError(f"{path} is not what the receipt says; train again with --fresh")
     trainer = Trainer(plan)
     trainer.adopt(weights)
     return trainer, receipt
@@ -52,7 +57,10 @@ def score_run(folder: Path, root: str, split: str, console: Console) -> dict[str
     """Scores of a finished run on a split of its own data, or of the folder `root`."""
     recipe = read_recipe(folder)
     if root:
-        recipe = replace(recipe, data=replace(recipe.data, root=root))
+        data = replace(recipe.data, root=root)
+        if split == "test":  # another folder may have nothing to train on
+            data = replace(data, train="", split="none")
+        recipe = replace(recipe, data=data)
     trainer, receipt = open_run(folder, recipe)
     listing = list_data(recipe, console)
     prepared = prepare(recipe, listing, trainer.plan.machine.threads, console)

@@ -81,10 +81,8 @@ def train(known: Namespace) -> int:
     recipe = _recipe(known)
     check_output(known.json)
     from .fit import fit
-    from .planning import check_recipe
 
     with closing(_console(known)) as console:
-        check_recipe(recipe, console)
         receipt = fit(recipe, out=known.out, fresh=known.fresh, console=console)
     if not _write_json(known.json, receipt.to_dict()):
         print(receipt.describe())

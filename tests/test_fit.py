@@ -255,7 +255,7 @@ def test_tampered_weights_are_not_scored(root, clean, tmp_path):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(bytes(data))
-    with pytest.raises(DataError, match="not those of its receipt"):
+    with pytest.raises(StorageError, match="not what the receipt says"):
         open_run(copy)
 
 

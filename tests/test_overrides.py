@@ -25,7 +25,7 @@ UNDERSTOOD = [
     ("--optimizer.weight_decay=1e-4", {"optimizer.weight_decay": 1e-4}),
     ("--epochs 3", {"epochs": 3.0}),
     ("--epochs .5", {"epochs": 0.5}),
-    ("--seed -3", {"seed": -3}),
+    ("--data.mean -3", {"data.mean": (-3.0,)}),
     ("--data.root my_data/OCT-2017", {"data.root": "my_data/OCT-2017"}),
     ("--data.root=a=b", {"data.root": "a=b"}),
     ("--claim.text=--odd", {"claim.text": "--odd"}),

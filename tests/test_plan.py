@@ -92,3 +92,14 @@ def test_one_value_per_channel_or_one_for_all():
 def test_what_is_said_aloud():
     notes = " ".join(plan(small_recipe(".", precision="auto"), bf16=False).notes)
     assert "random weights" in notes and "image by image" in notes
+
+
+def test_a_plan_has_a_row_per_step_so_there_is_a_limit():
+    with pytest.raises(RecipeError, match="over 10,000,000 steps"):
+        plan(small_recipe(".", epochs=1e9))
+    assert plan(small_recipe(".", save_epochs=1e-9)).saves == tuple(range(1, 25))
+
+
+def test_nothing_to_train_on_is_said():
+    with pytest.raises(RecipeError, match="nothing to train on"):
+        plan(small_recipe("."), images=0)

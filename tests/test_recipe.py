@@ -12,6 +12,7 @@ from pictures import small_recipe
 from foveate.engine.catalog import find, shipped, variants
 from foveate.engine.classification import Classification
 from foveate.engine.failure import RecipeError
+from foveate.engine.overrides import override
 from foveate.engine.recipe import (
     Claim,
     Optimizer,
@@ -96,3 +97,31 @@ def test_a_newer_format_is_refused():
 def test_differences_name_the_fields():
     one, other = find("oct2017"), find("oct2017:leakfree")
     assert differences(identity(one), identity(other)) == ["data.split: label -> group"]
+
+
+IMPOSSIBLE = [
+    ("--norm-group -8", "norm_group is -8"),
+    ("--optimizer.lr -1", r"optimizer\.lr is -1"),
+    ("--optimizer.momentum 7", r"optimizer\.momentum is 7"),
+    ("--optimizer.clip -1", r"optimizer\.clip"),
+    ("--optimizer.momentum 0", "nesterov needs momentum"),
+    ("--optimizer.kind adamw", "adamw does not use it; put it back to"),
+    ("--schedule.warmup 3", r"schedule\.warmup is 3"),
+    ("--schedule.milestones 2 4", "onecycle does not use it"),
+    ("--data.std 0", r"data\.std is \(0\.0,\)"),
+    ("--data.holdout 1", r"data\.holdout is 1"),
+    ("--data.group (", "no regular expression"),
+    ("--data.group abc", "no parenthesis"),
+    ("--data.twin.train -5", r"data\.twin\.train is -5"),
+    ("--epochs inf", "epochs is 'inf'"),
+    ("--seed -1", "seed is -1"),
+    ("--task.classes CNV", r"task\.classes needs two"),
+    ("--task.classes CNV CNV", "names a class twice"),
+    ("--task.label-smoothing 2", r"task\.label_smoothing is 2"),
+]
+
+
+@pytest.mark.parametrize(("words", "says"), IMPOSSIBLE, ids=[words for words, _ in IMPOSSIBLE])
+def test_a_value_that_cannot_work_is_refused_with_its_field(words, says):
+    with pytest.raises(RecipeError, match=says):
+        override(find("oct2017"), words.split())
