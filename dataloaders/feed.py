@@ -92,15 +92,27 @@ class Feed:
         params = resolve(self.augment, shape, size, seed=self.seed, epoch=epochs, index=numbers)
         return self._batch(places, params, size, np.ones(length, bool))
 
-    def once(self, length: int, size: int) -> Iterator[Batch]:
+    def peek(self, position: int, length: int) -> Batch:
+        """Targets, index and valid of `length` samples of the global order, without pixels.
+
+        Enough for `Task.count`: every rank knows the global counts without asking the others.
+        """
+        places, _ = self.order.at(position, length)
+        rows = np.zeros((length, 0), np.int32)
+        return self._batch_of(places, np.zeros(length, np.int64), rows, rows, np.ones(length, bool))
+
+    def once(self, length: int, size: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """Every sample once, in the order of `members`, plainly resized, `length` at a time.
 
-        The last batch is padded with its last sample, and `valid` is False there.
+        A rank takes its stretch of them, in as many batches as every other rank. Batches are
+        padded with the last sample, and `valid` is False there.
         """
         count = len(self.members.number)
-        for first in range(0, count, length):
+        share = -(-count // world)
+        end = min(count, (rank + 1) * share)
+        for first in range(rank * share, (rank + 1) * share, length):
             places = np.arange(first, first + length)
-            valid = places < count
+            valid = places < end
             places = np.minimum(places, count - 1)
             params = plain(self.augment.fit, self._full_shape(places), size)
             yield self._batch(places, params, size, valid)
@@ -111,11 +123,23 @@ class Feed:
     def _batch(self, places: np.ndarray, params: np.ndarray, size: int, valid: np.ndarray) -> Batch:
         rows = self.members.pixels_of[places]
         level = choose_level(params, size, self.pack.levels[rows])
+        start, shape = self.pack.start[rows, level], self.pack.shape[rows, level]
+        return self._batch_of(places, start, shape, at_level(params, level), valid, size)
+
+    def _batch_of(
+        self,
+        places: np.ndarray,
+        start: np.ndarray,
+        shape: np.ndarray,
+        params: np.ndarray,
+        valid: np.ndarray,
+        size: int = 0,
+    ) -> Batch:
         return Batch(
             pixels=self.pixels,
-            start=torch.from_numpy(self.pack.start[rows, level]),
-            shape=torch.from_numpy(self.pack.shape[rows, level]),
-            params=torch.from_numpy(at_level(params, level)),
+            start=torch.from_numpy(start),
+            shape=torch.from_numpy(shape),
+            params=torch.from_numpy(params),
             target={"label": torch.from_numpy(self.members.label[places])},
             index=torch.from_numpy(self.members.number[places]),
             valid=torch.from_numpy(valid),

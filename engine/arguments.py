@@ -157,9 +157,17 @@ def _add_running(verbs: Any) -> None:
     _add_json(plan, "plan")
     plan.add_argument("--world", type=_count, default=1, help="number of processes to plan for")
     train = _verb(verbs, "train", "train", "train a recipe, or go on where it stopped", fields=True)
-    _add_json(train, "receipt")
-    train.add_argument("--out", metavar="DIR", help="run folder (default runs/NAME-HASH)")
-    train.add_argument("--fresh", action="store_true", help="set an old run aside first")
+    _add_training(train)
+    inner = _group(verbs, "launch", "train on several processes", "local", "launch_help")
+    local = _verb(inner, "local", "launch_local", "train on processes of this machine", fields=True)
+    _add_training(local)
+    local.add_argument("--nproc", metavar="N", type=_count, default=2, help="processes (default 2)")
+
+
+def _add_training(verb: Parser) -> None:
+    _add_json(verb, "receipt")
+    verb.add_argument("--out", metavar="DIR", help="run folder (default runs/NAME-HASH)")
+    verb.add_argument("--fresh", action="store_true", help="set an old run aside first")
 
 
 def _add_scoring(verbs: Any) -> None:

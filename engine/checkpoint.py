@@ -24,6 +24,7 @@ import safetensors.torch
 from torch import Tensor
 
 from ..dataloaders.errors import StorageError
+from .world import World
 
 FORMAT = 1
 KEEP = 2
@@ -42,14 +43,16 @@ class Saved:
 class Checkpointer:
     """Saves behind the training, one at a time; restores the newest that is whole."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, world: World | None = None) -> None:
+        self.folder, self.world = folder, world or World()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
 
     def save(self, step: int, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Returns once the tensors are copied; raises StorageError if the save before failed."""
         self.wait()
+        if not self.world.leads:
+            return
         copied = {name: value.detach().to("cpu", copy=True) for name, value in tensors.items()}
         self._pending = self._writer.submit(write, self.folder, Saved(step, copied, facts))
 
@@ -67,9 +70,17 @@ class Checkpointer:
     def restore(self) -> Saved | None:
         """The newest checkpoint that passes every check; None where there is none.
 
-        Damaged ones are named in the log and passed over. Raises StorageError where there are
-        checkpoints and not one can be used: starting over silently would lose a run.
+        The leader chooses, and every rank reads that one. Damaged ones are named in the log and
+        passed over. Raises StorageError where there are checkpoints and not one can be used:
+        starting over silently would lose a run.
         """
+        saved = self._newest() if self.world.leads else None
+        step = self.world.from_leader(saved.step if saved else -1)
+        if step < 0 or self.world.leads:
+            return saved
+        return read(self.folder / name_of(step))
+
+    def _newest(self) -> Saved | None:
         found = sorted(self.folder.glob("step-????????"), reverse=True)
         for folder in found:
             try:
@@ -84,9 +95,14 @@ class Checkpointer:
         return None
 
 
+def name_of(step: int) -> str:
+    """The folder of the checkpoint that was taken after `step`."""
+    return f"step-{step:08d}"
+
+
 def write(parent: Path, saved: Saved) -> None:
     """Write one checkpoint beside, make it durable, rename it, drop all but the newest."""
-    final = parent / f"step-{saved.step:08d}"
+    final = parent / name_of(saved.step)
     work = final.with_suffix(".partial")
     try:
         _write_files(work, saved)

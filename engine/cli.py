@@ -15,6 +15,15 @@ from pathlib import Path
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code; every expected error is one line on stderr."""
+    code = _answer(words)
+    if "RANK" in os.environ:  # one of several processes
+        from .launch import leave_exit_code
+
+        leave_exit_code(code)
+    return code
+
+
+def _answer(words: Sequence[str] | None) -> int:
     try:
         code = _run(list(sys.argv[1:] if words is None else words))
         sys.stdout.flush()  # a closed pipe is noticed here, not while Python shuts down
@@ -71,6 +80,10 @@ def _explain(error: Exception) -> int:
 
 
 def _fail(text: str, code: int) -> int:
+    rank = os.environ.get("RANK", "0")
+    if rank != "0" and code == 143:
+        return code  # the leader says it
+    who = "foveate" if rank == "0" else f"foveate, rank {rank}"
     with contextlib.suppress(OSError):
-        print(f"foveate: {' '.join(text.split())}", file=sys.stderr)
+        print(f"{who}: {' '.join(text.split())}", file=sys.stderr)
     return code

@@ -33,48 +33,57 @@ def close_run(
     console: Console,
     clock: Clock,
     facts: dict[str, Any],
-) -> Receipt:
-    """Score the weights that the recipe keeps on every held-out split, and write it all down."""
+) -> None:
+    """Score the weights that the recipe keeps on every held-out split, and write it all down.
+
+    Every rank scores its share; the leader writes.
+    """
     began = time.perf_counter()
     last = trainer.weights()
     scored, weights = _choose(trainer, folder, last)
+    trainer.adopt(weights)
+    rows: dict[str, Rows] = {}
+    for split in sorted(prepared.splits.keys() - {"train"}, reverse=True):
+        with console.stage(f"scoring {split}"):
+            rows[split] = trainer.evaluate(prepared.feed(split, trainer.recipe))
+    if not trainer.world.leads:
+        return
     save_tensors(folder / "weights" / "last.safetensors", last)
     save_tensors(folder / "weights" / f"{scored}.safetensors", weights)
-    trainer.adopt(weights)
-    scores: dict[str, dict[str, float]] = {}
-    confusion: dict[str, list[list[int]]] = {}
-    for split in [name for name in ("val", "test") if name in prepared.splits]:
-        rows = _score(trainer, prepared, folder, split, console)
-        scores[split] = trainer.task.summary(rows)
-        confusion[split] = trainer.task.confusion(rows).tolist()
+    for split, found in rows.items():
+        save_tensors(folder / "evidence" / f"rows-{split}.safetensors", found)
+        evidence.show_wrong(folder, split, trainer, prepared, found)
     clock.add("eval_s", began)
     clock.seconds["train_s"] = facts["train_s"]
     clock.seconds["total_s"] = time.perf_counter() - clock.began
-    receipt = Receipt(
-        folder=str(folder),
-        scores=scores,
-        confusion=confusion,
-        scored=scored,
-        time={name: round(value, 3) for name, value in clock.seconds.items()},
-        verdict=verdict_of(scores),
-        weights_sha256=hash_weights(last),
-        scored_sha256=hash_weights(weights),
-        **describe_run(trainer.plan, prepared, facts["train_s"]),
-    )
+    hashes = (hash_weights(last), scored, hash_weights(weights))
+    receipt = make_receipt(trainer.plan, prepared, folder, rows, clock.seconds, hashes)
     write_json(folder / "receipt.json", receipt.to_dict())
     write_report(folder)
-    return receipt
 
 
-def _score(
-    trainer: Trainer, prepared: Prepared, folder: Path, split: str, console: Console
-) -> Rows:
-    """Rows of one split, kept on disk with a sheet of the worst mistakes."""
-    with console.stage(f"scoring {split}"):
-        rows = trainer.evaluate(prepared.feed(split, trainer.recipe))
-    save_tensors(folder / "evidence" / f"rows-{split}.safetensors", rows)
-    evidence.show_wrong(folder, split, trainer, prepared, rows)
-    return rows
+def make_receipt(
+    plan: Plan,
+    prepared: Prepared,
+    folder: Path,
+    rows: dict[str, Rows],
+    seconds: dict[str, float],
+    weights: tuple[str, str, str],
+) -> Receipt:
+    """The receipt of rows by split; `weights` is (hash of the last, which were scored, theirs)."""
+    task = plan.recipe.task
+    scores = {split: task.summary(found) for split, found in rows.items()}
+    return Receipt(
+        folder=str(folder),
+        scores=scores,
+        confusion={split: task.confusion(found).tolist() for split, found in rows.items()},
+        scored=weights[1],
+        time={name: round(value, 3) for name, value in seconds.items()},
+        verdict=verdict_of(scores),
+        weights_sha256=weights[0],
+        scored_sha256=weights[2],
+        **describe_run(plan, prepared, seconds["train_s"]),
+    )
 
 
 def describe_run(plan: Plan, prepared: Prepared, train_s: float) -> dict[str, Any]:
@@ -87,7 +96,7 @@ def describe_run(plan: Plan, prepared: Prepared, train_s: float) -> dict[str, An
         "steps": plan.steps,
         "images_seen": images,
         "images_per_s": images / max(train_s, 1e-9),
-        "identity": identify(plan.machine.threads),
+        "identity": identify(plan.machine.threads) | {"world": plan.machine.world},
         "data": describe_data(plan, prepared),
         "precision": plan.precision,
         "notes": plan.notes,

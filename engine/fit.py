@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from .runs import default_folder, hold_folder, read_json, write_json, write_reci
 from .stop import Stop
 from .tracking import Tracker, read_metrics, rewind
 from .trainer import Trainer
+from .world import World, join_world
 
 
 def fit(
@@ -40,54 +42,74 @@ def fit(
     NumericalError, each with one line that says what to do, and Preempted after a signal.
     """
     folder = Path(out) if out else default_folder(recipe)
-    console = console or Logged()
-    with hold_folder(folder, recipe, fresh):
-        done = read_receipt(folder)
-        if done:
-            console.say(f"already finished: {folder}")
-            if not (folder / "report.html").exists():  # killed between the receipt and the report
-                write_report(folder)
-            return done
-        try:
-            return _execute(recipe, folder, console)
-        except BaseException as error:
-            known = explain(error)
-            if known is not None and not isinstance(known, Preempted):
-                steps = [line["step"] for line in read_metrics(folder / "metrics.jsonl")]
-                write_failure(folder, known, max(steps, default=0))
-            if known is None or known is error:
-                raise
-            raise known from error
+    with join_world(this_machine().device) as world:
+        talk = (console or Logged()) if world.leads else Logged()
+        holding = hold_folder(folder, recipe, fresh) if world.leads else nullcontext()
+        with holding:
+            if not _is_finished(folder, world, talk):
+                _run_to_the_end(recipe, folder, talk, world)
+            world.wait()  # the others read what the leader wrote
+            receipt = read_receipt(folder)
+    assert receipt is not None, "the leader wrote it"
+    return receipt
 
 
-def _execute(recipe: Recipe, folder: Path, console: Console) -> Receipt:
+def _is_finished(folder: Path, world: World, console: Console) -> bool:
+    done = world.leads and read_receipt(folder) is not None
+    if done:
+        console.say(f"already finished: {folder}")
+        if not (folder / "report.html").exists():  # killed between the receipt and the report
+            write_report(folder)
+    return bool(world.from_leader(int(done)))
+
+
+def _run_to_the_end(recipe: Recipe, folder: Path, console: Console, world: World) -> None:
+    """Execute; what ends the run is explained in one line and left behind in failure.json."""
+    try:
+        _execute(recipe, folder, console, world)
+    except BaseException as error:
+        known = explain(error)
+        if known is not None and not isinstance(known, Preempted) and world.leads:
+            steps = [line["step"] for line in read_metrics(folder / "metrics.jsonl")]
+            write_failure(folder, known, max(steps, default=0))
+        if known is None or known is error:
+            raise
+        raise known from error
+
+
+def _execute(recipe: Recipe, folder: Path, console: Console, world: World) -> None:
     clock = Clock()
     began = time.perf_counter()
+    machine = _machine(folder, world)
     check_recipe(recipe, console)
-    listing = list_data(recipe, console)
+    with world.first_on_each_machine():
+        listing = list_data(recipe, console)
     sizes = {name: len(found) for name, found in listing.members.items()}
-    plan = make_plan(
-        recipe, _machine(folder), train_images=sizes["train"], held_out_images=sizes["val"]
-    )
+    plan = make_plan(recipe, machine, train_images=sizes["train"], held_out_images=sizes["val"])
     clock.add("data_s", began)
-    trainer = Trainer(plan)  # before the pack: weights that cannot be had are known in a second
+    trainer = Trainer(plan, world)  # before the pack: weights that cannot be had are known soon
     began = time.perf_counter()
-    prepared = prepare(recipe, listing, plan.machine.threads, console)
+    with world.first_on_each_machine():
+        prepared = prepare(recipe, listing, machine.threads, console)
     clock.add("pack_s", began)
-    write_recipe(folder, recipe)
-    write_json(folder / "plan.json", plan.to_dict())
-    (folder / "failure.json").unlink(missing_ok=True)
+    if world.leads:
+        write_recipe(folder, recipe)
+        write_json(folder / "plan.json", plan.to_dict())
+        (folder / "failure.json").unlink(missing_ok=True)
     for note in (*plan.notes, *listing.differences):
         console.say(f"note: {note}")
-    state = run(plan, trainer, prepared, folder, console)
-    return close_run(trainer, prepared, folder, console, clock, state)
+    facts = run(plan, trainer, prepared, folder, console)
+    close_run(trainer, prepared, folder, console, clock, facts)
 
 
-def _machine(folder: Path) -> Machine:
+def _machine(folder: Path, world: World) -> Machine:
     """This machine, with the thread count that the run began with: part of bit-equality."""
-    machine, before = this_machine(), read_json(folder / "plan.json")
-    threads = (before or {}).get("machine", {}).get("threads", machine.threads)
-    return replace(machine, threads=threads)
+    machine = this_machine(world)
+    before = (read_json(folder / "plan.json") or {}).get("machine", {})
+    threads = before.get("threads", machine.threads)
+    world.wait()  # before the leader writes the plan anew
+    same = before.get("world") == machine.world
+    return replace(machine, threads=threads) if same else machine
 
 
 def run(
@@ -96,13 +118,15 @@ def run(
     """Train from the newest checkpoint to the end of the plan.
 
     Returns the facts that survive a restart: seconds trained, best score. Raises Preempted after
-    a signal, with everything saved.
+    a signal to any of the processes, with everything saved.
     """
-    checkpointer = Checkpointer(folder / "checkpoints")
+    world = trainer.world
+    checkpointer = Checkpointer(folder / "checkpoints", world)
     facts = _resume(trainer, prepared, checkpointer, folder, console)
-    tracker = Tracker(folder / "metrics.jsonl")
     feed = prepared.feed("train", plan.recipe)
-    evidence.show_samples(folder, trainer, feed)
+    if world.leads:
+        evidence.show_samples(folder, trainer, feed)
+    tracker = Tracker(folder / "metrics.jsonl" if world.leads else None)
     journal = Journal(plan, trainer, tracker, console, facts)
     if trainer.step:
         journal.event("resumed")
@@ -110,17 +134,18 @@ def run(
         with Stop() as stop:
             for report in trainer.steps(feed):
                 journal.note(report)
+                stopping = world.any(bool(stop.asked))
                 if report.step in plan.evals:
                     _evaluate(trainer, prepared, folder, journal)
-                if report.step in plan.saves or stop.asked:
+                if report.step in plan.saves or stopping:
                     journal.event("saved")
                     tracker.sync()
                     checkpointer.save(report.step, trainer.state(), dict(facts))
-                if stop.asked and report.step < plan.steps:
+                if stopping and report.step < plan.steps:
                     checkpointer.wait()
                     raise Preempted(
-                        f"stopped by {stop.asked} after step {report.step} of {plan.steps}, saved; "
-                        "the same command goes on"
+                        f"stopped by {stop.asked or 'another process'} after step {report.step} "
+                        f"of {plan.steps}, saved; the same command goes on"
                     )
     finally:
         checkpointer.close()
@@ -133,20 +158,18 @@ def _resume(
 ) -> dict[str, Any]:
     data = prepared.pack.content_sha256
     saved = checkpointer.restore()
-    if saved is None:
-        rewind(folder / "metrics.jsonl", 0)
-        return {"data_sha256": data, "train_s": 0.0, "best": None}
-    if saved.facts["data_sha256"] != data:
+    step = saved.step if saved else 0
+    if saved and saved.facts["data_sha256"] != data:
         raise DataError(
             "the images or labels are not those that this run began with; bring them back, "
             "or start over with --fresh"
         )
-    trainer.load(saved.tensors, saved.step)
-    undone = rewind(folder / "metrics.jsonl", saved.step)
-    console.say(
-        f"going on after step {saved.step}"
-        + (f"; {undone} later lines of metrics set aside, they are trained again" if undone else "")
-    )
+    undone = rewind(folder / "metrics.jsonl", step) if trainer.world.leads else 0
+    if saved is None:
+        return {"data_sha256": data, "train_s": 0.0, "best": None}
+    trainer.load(saved.tensors, step)
+    later = f"; {undone} later lines of metrics set aside, they are trained again" if undone else ""
+    console.say(f"going on after step {step}{later}")
     return dict(saved.facts)
 
 
@@ -157,6 +180,8 @@ def _evaluate(trainer: Trainer, prepared: Prepared, folder: Path, journal: Journ
     scores = trainer.task.summary(rows)
     best = facts["best"]
     if recipe.keep == "best" and (best is None or scores["accuracy"] > best["accuracy"]):
-        save_tensors(folder / "weights" / "best.safetensors", trainer.weights(scored=True))
+        if trainer.world.leads:
+            path = folder / "weights" / "best.safetensors"
+            save_tensors(path, trainer.weights(scored=True))
         facts["best"] = {"step": trainer.step, "accuracy": scores["accuracy"]}
     journal.scored("val", scores)

@@ -30,11 +30,11 @@ class Journal:
         facts: dict[str, Any],
     ) -> None:
         self.plan, self.tracker, self.console, self.facts = plan, tracker, console, facts
-        self.step = trainer.step
+        self.world, self.step = trainer.world, trainer.step
         self.meter = Meter(trainer.device, matrix_rate(trainer.device, DTYPES[plan.precision]))
         channels = plan.recipe.data.channels
         sides = {side for _, side in plan.resolutions}
-        self.flops = {side: training_flops(trainer.model, channels, side) for side in sides}
+        self.flops = {side: training_flops(trainer.plain, channels, side) for side in sides}
         self._mark = 0.0
         self.restart()
 
@@ -51,7 +51,8 @@ class Journal:
         if report.step % self.plan.log_every and report.step != self.plan.steps:
             self.facts["train_s"] = time.perf_counter() - self._mark
             return
-        losses = {name: float(value) for name, value in report.losses.items()}
+        parts = self.world.sum([float(value) for value in report.losses.values()])
+        losses = dict(zip(report.losses, parts, strict=True))
         if not all(map(math.isfinite, losses.values())):
             raise NumericalError(
                 f"{describe_losses(losses)} at step {report.step}; give a smaller --optimizer.lr, "

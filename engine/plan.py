@@ -11,6 +11,7 @@ import torch
 from .failure import RecipeError
 from .recipe import Recipe, recipe_hash, to_dict
 from .schedule import learning_rates, resolutions
+from .world import World
 
 FORMAT = 1
 MOST_STEPS = 10_000_000  # a plan has a row per step
@@ -69,16 +70,21 @@ class Plan:
         return {"format": FORMAT, "recipe_hash": self.recipe_hash, **facts}
 
 
-def this_machine() -> Machine:
-    """The machine that this process runs on: a GPU where torch sees one, else its CPU cores."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = int(os.environ.get("OMP_NUM_THREADS", str(threads or 1)).split(",")[0])
+def this_machine(world: World | None = None) -> Machine:
+    """The machine that this process runs on: a GPU where torch sees one, else its CPU cores.
+
+    OMP_NUM_THREADS sets the threads; without it the processes of a machine share its cores.
+    """
+    world = world or World()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    share = max(1, (cores or 1) // world.local_size)
+    threads = int(os.environ.get("OMP_NUM_THREADS", str(share)).split(",")[0])
     if torch.cuda.is_available():
-        memory = torch.cuda.get_device_properties(0).total_memory
+        memory = torch.cuda.get_device_properties(world.local).total_memory
         bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-        return Machine("cuda", threads, bf16, memory)
+        return Machine("cuda", threads, bf16, memory, world.size)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Machine("cpu", threads, _cpu_multiplies_bf16(), memory)
+    return Machine("cpu", threads, _cpu_multiplies_bf16(), memory, world.size)
 
 
 def make_plan(recipe: Recipe, machine: Machine, *, train_images: int, held_out_images: int) -> Plan:
@@ -106,7 +112,7 @@ def make_plan(recipe: Recipe, machine: Machine, *, train_images: int, held_out_i
         saves=_every(recipe.save_epochs * per_epoch, steps),
         log_every=max(1, min(20, steps // 50)),
         precision=precision,
-        strategy="single",
+        strategy=_choose_strategy(recipe, machine),
         feed="pack",
         feed_why="decoded once into a memory-mapped pack; batches are cut from it by CPU threads",
         buffer_bytes={"batch": image_bytes},
@@ -155,6 +161,16 @@ def _choose_precision(recipe: Recipe, machine: Machine) -> str:
     if recipe.precision != "auto":
         return recipe.precision
     return "bf16" if machine.bf16 else "fp32"
+
+
+def _choose_strategy(recipe: Recipe, machine: Machine) -> str:
+    if recipe.strategy == "auto":
+        return "ddp" if machine.world > 1 else "single"
+    if recipe.strategy == "single" and machine.world > 1:
+        raise RecipeError(
+            f"strategy is single, and there are {machine.world} processes; give --strategy auto"
+        )
+    return recipe.strategy
 
 
 def _every(interval: float, steps: int) -> tuple[int, ...]:

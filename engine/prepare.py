@@ -113,7 +113,10 @@ def write_twin(twin: Twin, folder: Path, console: Console) -> None:
 
 
 def list_data(recipe: Recipe, console: Console) -> Listing:
-    """Scan and split. Raises DataError where the folder is not what the recipe needs."""
+    """Scan and split, after drawing the twin if there is one.
+
+    Raises DataError where the folder is not what the recipe needs.
+    """
     data = recipe.data
     root = locate(data, console)
     parts = tuple(part for part in (data.train, data.test) if part)

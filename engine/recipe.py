@@ -174,7 +174,7 @@ class Recipe:
     save_epochs: float = 1.0
     """Epochs between checkpoints."""
     precision: Literal["auto", "bf16", "fp32", "fp64"] = "auto"
-    strategy: Literal["auto", "single"] = "auto"
+    strategy: Literal["auto", "single", "ddp"] = "auto"
     seed: int = 0
     claim: Claim = field(default_factory=Claim)
 

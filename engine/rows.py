@@ -5,14 +5,17 @@ from __future__ import annotations
 import torch
 
 from .task import Rows
+from .world import World
 
 
-def gather(found: list[Rows]) -> Rows:
-    """Batches of rows -> all rows on the CPU, sorted by "index"; padding and repeats are dropped.
+def gather(found: list[Rows], world: World) -> Rows:
+    """Batches of rows of all ranks -> all rows, sorted by "index", without padding and repeats.
 
-    Every value is (N,...) and "index" (N,) int64 and "valid" (N,) bool are among them.
+    Every value is (N,...) on the CPU, "index" (N,) int64 and "valid" (N,) bool among them; every
+    rank brings as many batches of as many rows, and every rank gets everything.
     """
-    together = {name: torch.cat([rows[name].cpu() for rows in found]) for name in found[0]}
+    together = {name: torch.cat([rows[name] for rows in found]).cpu() for name in sorted(found[0])}
+    together = {name: world.gather(value) for name, value in together.items()}
     valid = together.pop("valid")
     together = {name: value[valid] for name, value in together.items()}
     index = together["index"]

@@ -9,11 +9,14 @@ from typing import Any
 
 
 class Tracker:
-    """Appends lines to `metrics.jsonl`; what it has written is on the disk when `sync` returns."""
+    """Appends lines to `metrics.jsonl`; what it has written is on the disk when `sync` returns.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file = open(path, "a")  # noqa: SIM115 - open for the whole run
+    Without a path it writes nothing: on every rank but the leader.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._file = open(path or os.devnull, "a")  # noqa: SIM115 - open for the whole run
+        self._durable = path is not None
 
     def log(self, kind: str, step: int, **values: Any) -> None:
         """One line. Values are plain, seconds and shares, never tensors."""
@@ -22,7 +25,8 @@ class Tracker:
 
     def sync(self) -> None:
         """Wait until every line is on the disk; before a checkpoint claims they are."""
-        os.fsync(self._file.fileno())
+        if self._durable:
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Sync and close."""

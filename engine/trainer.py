@@ -18,8 +18,9 @@ from .ema import Ema
 from .plan import Plan
 from .rows import gather
 from .schedule import size_at
-from .strategy import Single
+from .strategy import make_strategy
 from .task import Rows
+from .world import World
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
 
@@ -41,16 +42,20 @@ class Report:
 class Trainer:
     """Model, optimizer and position of a run. `steps()` trains, `evaluate()` scores."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, world: World | None = None) -> None:
         self.plan, self.recipe, self.task = plan, plan.recipe, plan.recipe.task
+        self.world = world or World()
         self.device = torch.device(plan.machine.device)
+        if self.device.type == "cuda":
+            self.device = torch.device("cuda", self.world.local)
         torch.set_num_threads(plan.machine.threads)
         torch.manual_seed(self.recipe.seed)
-        model = self.task.build(self.recipe.data.channels).to(self.device)
-        model = model.double() if plan.precision == "fp64" else model
-        self.strategy = Single()
-        self.model, self.optimizer = self.strategy.setup(model, self.recipe.optimizer)
-        self.ema = Ema(self.model, self.recipe.ema)
+        with self.world.first_on_each_machine():  # pretrained weights are downloaded once
+            model = self.task.build(self.recipe.data.channels).to(self.device)
+        self.plain = model.double() if plan.precision == "fp64" else model
+        self.strategy = make_strategy(plan, self.world, self.device)
+        self.model, self.optimizer = self.strategy.setup(self.plain, self.recipe.optimizer)
+        self.ema = Ema(self.plain, self.recipe.ema)
         self.rates = torch.tensor(plan.lr, dtype=torch.float32, device=self.device)
         self.step = 0
 
@@ -62,14 +67,14 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"].copy_(self.rates[self.step])
             model.train()
-            began = time.perf_counter()
-            window = self._window(feed, size)
-            wait_s = time.perf_counter() - began
-            counts = _total([self.task.count(batch) for batch in window])
+            counts = self._counts(feed)
             losses = {name: torch.zeros((), device=self.device) for name in counts}
-            for turn, batch in enumerate(window):
-                last = turn == len(window) - 1
-                torch.manual_seed(_mix(self.recipe.seed, self.step, turn))  # dropout and the like
+            wait_s = 0.0
+            for turn in range(plan.accumulate):
+                began = time.perf_counter()
+                batch = self._next(feed, size, turn)
+                wait_s += time.perf_counter() - began
+                last = turn == plan.accumulate - 1
                 with nullcontext() if last else self.strategy.accumulate(model):
                     parts = self.task.loss(self.forward, batch)
                     parts = {name: part / counts[name] for name, part in parts.items()}
@@ -77,24 +82,30 @@ class Trainer:
                 losses = {name: losses[name] + part.detach() for name, part in parts.items()}
             norm = self.strategy.step(model, self.optimizer, self.recipe.optimizer.clip)
             self.step += 1
-            self.ema.update(model, self.step)
+            self.ema.update(self.plain, self.step)
             yield Report(self.step, size, losses, self.rates[self.step - 1], norm, wait_s)
 
     @torch.inference_mode()
     def evaluate(self, feed: Feed) -> Rows:
-        """Rows of every image of `feed` once, in manifest order, without padding."""
-        self.model.eval()
+        """Rows of every image of `feed` once, in manifest order; the same on every rank."""
+        self.plain.eval()
         found = []
-        with self.ema.applied(self.model):
-            for raw in feed.once(2 * self.plan.micro, self.recipe.size):
+        world, length = self.world, 2 * self.plan.micro
+        with self.ema.applied(self.plain):
+            for raw in feed.once(length, self.recipe.size, rank=world.rank, world=world.size):
                 batch = self.prepare(raw)
-                found.append(self.task.score(self.forward, batch) | _keys(batch))
-        return gather(found)
+                found.append(self.task.score(self._forward_plain, batch) | _keys(batch))
+        return gather(found, world)
 
     def forward(self, batch: Batch) -> Any:
         """What the model gives for `batch.image` (N,C,S,S), in the plan's precision."""
         with self._autocast():
             return self.model(batch.image)
+
+    def _forward_plain(self, batch: Batch) -> Any:
+        """The same without the strategy's wrapper: evaluation exchanges no gradients."""
+        with self._autocast():
+            return self.plain(batch.image)
 
     def prepare(self, batch: Batch) -> Batch:
         """Raw pixels -> the batch on the device with its images cut, resized and normalised."""
@@ -115,29 +126,39 @@ class Trainer:
 
     def state(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, as flat tensors."""
-        return self.strategy.state(self.model, self.optimizer) | self.ema.state(self.model)
+        return self.strategy.state(self.model, self.optimizer) | self.ema.state(self.plain)
 
     def load(self, state: dict[str, Tensor], step: int) -> None:
         """Go on after `step` as if the run had never stopped."""
         self.strategy.load(self.model, self.optimizer, state)
-        self.ema.load(self.model, state)
+        self.ema.load(self.plain, state)
         self.step = step
 
     def weights(self, scored: bool = False) -> dict[str, Tensor]:
         """The last step's weights by name; `scored`: with the average in place, if there is one."""
-        with self.ema.applied(self.model) if scored else nullcontext():
-            return {name: value.clone() for name, value in self.model.state_dict().items()}
+        with self.ema.applied(self.plain) if scored else nullcontext():
+            return {name: value.clone() for name, value in self.plain.state_dict().items()}
 
     def adopt(self, weights: dict[str, Tensor]) -> None:
         """Take weights to score with; the average is dropped, so the run cannot go on."""
-        self.model.load_state_dict(weights)
-        self.ema = Ema(self.model, 0.0)
+        self.plain.load_state_dict(weights)
+        self.ema = Ema(self.plain, 0.0)
 
-    def _window(self, feed: Feed, size: int) -> list[Batch]:
+    def _counts(self, feed: Feed) -> dict[str, Tensor]:
+        """Global divisors of this step: from ground truth only, so every rank knows them."""
         first = self.step * self.recipe.batch
-        micro = self.plan.micro
-        starts = range(first, first + self.recipe.batch, micro)
-        return [self.prepare(feed.train(start, micro, size)) for start in starts]
+        return self.task.count(feed.peek(first, self.recipe.batch).to(self.device))
+
+    def _next(self, feed: Feed, size: int, turn: int) -> Batch:
+        """This rank's micro-batch number `turn` of the step, which is one norm_group.
+
+        Dropout and the like draw from a seed that belongs to the group, whoever computes it.
+        """
+        group = self.world.rank * self.plan.accumulate + turn
+        first = self.step * self.recipe.batch + group * self.plan.micro
+        batch = self.prepare(feed.train(first, self.plan.micro, size))
+        torch.manual_seed(_mix(self.recipe.seed, self.step, group))
+        return batch
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.plan.precision != "bf16":
@@ -149,11 +170,6 @@ def _keys(batch: Batch) -> Rows:
     return {"index": batch.index, "valid": batch.valid}
 
 
-def _total(counts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Global divisors: they come from ground truth only, so every rank knows them."""
-    return {name: torch.stack([c[name] for c in counts]).sum() for name in counts[0]}
-
-
 def _sum(parts: dict[str, Tensor]) -> Tensor:
     return torch.stack(list(parts.values())).sum()
 
@@ -162,6 +178,6 @@ def _spread(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
     return values if len(values) == channels else values * channels
 
 
-def _mix(seed: int, step: int, turn: int) -> int:
-    """A 63-bit seed for one micro-batch: the same after a resume, whatever ran before."""
-    return (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + turn) & (1 << 63) - 1
+def _mix(seed: int, step: int, group: int) -> int:
+    """A 63-bit seed for one norm_group: the same after a resume and on any rank."""
+    return (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + group) & (1 << 63) - 1

@@ -6,6 +6,7 @@ A verb refuses what it can see to be wrong before it starts anything slow.
 from __future__ import annotations
 
 import json
+import os
 import textwrap
 from argparse import Namespace
 from contextlib import closing
@@ -84,9 +85,31 @@ def train(known: Namespace) -> int:
 
     with closing(_console(known)) as console:
         receipt = fit(recipe, out=known.out, fresh=known.fresh, console=console)
+    if os.environ.get("RANK", "0") != "0":
+        return 0  # one of several processes speaks
     if not _write_json(known.json, receipt.to_dict()):
         print(receipt.describe())
     return 0
+
+
+def launch_help(known: Namespace) -> int:
+    """`foveate launch`"""
+    raise UsageError("`foveate launch` needs a verb: local")
+
+
+def launch_local(known: Namespace) -> int:
+    """`foveate launch local --nproc N RECIPE [--out DIR] [--fresh]`"""
+    if known.help:
+        return _help(known)
+    _recipe(known)  # mistakes are answered once, before there are several processes
+    check_output(known.json)
+    from .launch import launch_local
+
+    words = [known.recipe, *known.rest]
+    words += ["--out", known.out] if known.out else []
+    words += ["--fresh"] * known.fresh + ["-q"] * known.quiet + ["-v"] * known.verbose
+    words += ["--json", known.json] if known.json else []
+    return launch_local(known.nproc, words)
 
 
 def evaluate(known: Namespace) -> int:

@@ -41,14 +41,14 @@ class Killed(BaseException):
 
 def stop_at(monkeypatch, step, error):
     """Let the run die of `error` when it comes to optimizer step `step`."""
-    real = Trainer._window
+    real = Trainer._next
 
-    def window(self, feed, size):
+    def turn_of(self, feed, size, turn):
         if self.step == step:
             raise error
-        return real(self, feed, size)
+        return real(self, feed, size, turn)
 
-    monkeypatch.setattr(Trainer, "_window", window)
+    monkeypatch.setattr(Trainer, "_next", turn_of)
 
 
 def test_a_run_leaves_its_folder(clean):
@@ -108,15 +108,15 @@ def test_metrics_are_cut_to_the_checkpoint_and_nothing_is_lost(root, tmp_path, m
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_saves_and_the_same_call_goes_on(root, clean, tmp_path, monkeypatch, number):
-    real = Trainer._window
+    real = Trainer._next
 
-    def window(self, feed, size):
+    def turn_of(self, feed, size, turn):
         if self.step == 3:
             os.kill(os.getpid(), number)
-        return real(self, feed, size)
+        return real(self, feed, size, turn)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_window", window)
+        patch.setattr(Trainer, "_next", turn_of)
         with pytest.raises(Preempted, match="after step 4 of 7"):
             fit(small_recipe(root), out=tmp_path / "run")
     assert Checkpointer(tmp_path / "run" / "checkpoints").restore().step == 4
@@ -143,14 +143,14 @@ def test_another_recipe_in_the_same_folder_is_refused_with_the_difference(root, 
 
 def test_two_runs_cannot_share_a_folder(root, tmp_path, monkeypatch):
     held, go = threading.Event(), threading.Event()
-    real = Trainer._window
+    real = Trainer._next
 
-    def window(self, feed, size):
+    def turn_of(self, feed, size, turn):
         held.set()
         assert go.wait(60)
-        return real(self, feed, size)
+        return real(self, feed, size, turn)
 
-    monkeypatch.setattr(Trainer, "_window", window)
+    monkeypatch.setattr(Trainer, "_next", turn_of)
     first = threading.Thread(target=fit, args=[small_recipe(root)], kwargs={"out": tmp_path / "r"})
     first.start()
     assert held.wait(60)

@@ -17,6 +17,7 @@ from foveate.engine.prepare import list_data, prepare
 from foveate.engine.recipe import Optimizer
 from foveate.engine.rows import gather
 from foveate.engine.trainer import Trainer
+from foveate.engine.world import World
 
 
 class Smooth(nn.Module):
@@ -120,7 +121,7 @@ def test_gather_drops_padding_and_keeps_each_index_once():
         "logits": torch.tensor([[1.0], [2.0], [3.0]]),
     }
     again = {name: value.clone() for name, value in rows.items()}
-    kept = gather([rows, again])
+    kept = gather([rows, again], World())
     assert kept["index"].tolist() == [2, 5]
     assert kept["logits"].flatten().tolist() == [2.0, 1.0]
 
