@@ -53,8 +53,8 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
-    """The verb's flags, with `run` (a function of `verbs`), `parser`, `help`, and `rest`: the words
-    that may be recipe fields.
+    """The verb's flags, with `run` (a function of `verbs`, or `module.function` of the engine),
+    `parser`, `help`, and `rest`: the words that may be recipe fields.
 
     Raises UsageError for an unknown verb or flag, SystemExit where help or version was printed.
     """
@@ -189,15 +189,17 @@ def _add_data(verbs: Any) -> None:
 
 def _add_runs(verbs: Any) -> None:
     text = "list, show and remove run folders"
-    inner = _group(verbs, "runs", text, "ls|show|rm", "runs_ls")
+    inner = _group(verbs, "runs", text, "ls|show|rm", "verbs_runs.runs_ls")
     verbs.choices["runs"].set_defaults(folder=Path("runs"))
-    ls = _verb(inner, "ls", "runs_ls", "list the runs of a folder")
+    ls = _verb(inner, "ls", "verbs_runs.runs_ls", "list the runs of a folder")
     ls.add_argument("folder", metavar="DIR", nargs="?", default=Path("runs"), type=Path)
-    show = _verb(inner, "show", "runs_show", "one run in full")
+    show = _verb(inner, "show", "verbs_runs.runs_show", "one run in full")
     show.add_argument("folder", metavar="RUN", type=Path)
-    remove = _verb(inner, "rm", "runs_rm", "delete a run folder, and nothing that is none")
+    remove = _verb(
+        inner, "rm", "verbs_runs.runs_rm", "delete a run folder, and nothing that is none"
+    )
     remove.add_argument("folder", metavar="RUN", type=Path)
-    page = _verb(verbs, "report", "report", "write a run's report.html again")
+    page = _verb(verbs, "report", "verbs_runs.report", "write a run's report.html again")
     page.add_argument("folder", metavar="RUN", type=Path)
 
 
