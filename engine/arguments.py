@@ -193,8 +193,10 @@ def _add_runs(verbs: Any) -> None:
     verbs.choices["runs"].set_defaults(folder=Path("runs"))
     ls = _verb(inner, "ls", "verbs_runs.runs_ls", "list the runs of a folder")
     ls.add_argument("folder", metavar="DIR", nargs="?", default=Path("runs"), type=Path)
-    show = _verb(inner, "show", "verbs_runs.runs_show", "one run in full")
+    show = _verb(inner, "show", "verbs_runs.runs_show", "one run in full, or two compared")
     show.add_argument("folder", metavar="RUN", type=Path)
+    show.add_argument("other", metavar="OTHER", type=Path, nargs="?", help="hold RUN against it")
+    _add_json(show, "receipt or comparison")
     remove = _verb(
         inner, "rm", "verbs_runs.runs_rm", "delete a run folder, and nothing that is none"
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 from ..dataloaders.errors import StorageError
-from .guards import check_removable, check_run
+from .answer import write_answer
+from .guards import check_output, check_removable, check_run
 
 
 def runs_ls(known: Namespace) -> int:
@@ -31,20 +33,45 @@ def _standing(folder: Path) -> str:
 
 
 def runs_show(known: Namespace) -> int:
-    """`foveate runs show FOLDER`"""
+    """`foveate runs show RUN [OTHER]`"""
     from .receipt import read_receipt
+
+    check_output(known.json)
+    check_run(known.folder)
+    if known.other is not None:
+        return _compare(known)
+    receipt = read_receipt(known.folder)
+    if write_answer(known.json, receipt.to_dict() if receipt else _unfinished(known.folder)):
+        return 0
+    print(receipt.describe() if receipt else _say_unfinished(known.folder))
+    return 0
+
+
+def _compare(known: Namespace) -> int:
+    from .comparison import compare_runs
+    from .side_by_side import describe_comparison
+
+    check_run(known.other)
+    answer = compare_runs(known.folder, known.other)
+    if not write_answer(known.json, answer):
+        print(describe_comparison(answer))
+    return 0
+
+
+def _unfinished(folder: Path) -> dict[str, Any]:
+    """How far a run without a receipt is, and what stopped it, as plain values."""
     from .runs import describe_run, read_json
 
-    check_run(known.folder)
-    receipt = read_receipt(known.folder)
-    if receipt:
-        print(receipt.describe())
-        return 0
-    run = describe_run(known.folder)
-    failure = read_json(known.folder / "failure.json") or {}
-    print(f"{run.folder}  {run.recipe}  {run.state} after step {run.step} of {run.steps}")
-    print(failure.get("message", f"`foveate train` with --out {run.folder} goes on"))
-    return 0
+    run = describe_run(folder)
+    facts = {"recipe": run.recipe, "state": run.state, "step": run.step, "steps": run.steps}
+    return {"format": 1, **facts, "failure": read_json(folder / "failure.json")}
+
+
+def _say_unfinished(folder: Path) -> str:
+    run = _unfinished(folder)
+    where = f"{folder}  {run['recipe']}  {run['state']} after step {run['step']} of {run['steps']}"
+    again = f"`foveate train` with --out {folder} goes on"
+    return f"{where}\n{(run['failure'] or {}).get('message', again)}"
 
 
 def runs_rm(known: Namespace) -> int:
