@@ -102,6 +102,7 @@ def make_parser() -> Parser:
     _add_scoring(verbs)
     _add_data(verbs)
     _add_runs(verbs)
+    _add_help(verbs)
     return parser
 
 
@@ -203,6 +204,16 @@ def _add_runs(verbs: Any) -> None:
     remove.add_argument("folder", metavar="RUN", type=Path)
     page = _verb(verbs, "report", "verbs_runs.report", "write a run's report.html again")
     page.add_argument("folder", metavar="RUN", type=Path)
+
+
+def _add_help(verbs: Any) -> None:
+    doctor = _verb(verbs, "doctor", "verbs_help.doctor", "say what would stop a run here, and why")
+    doctor.add_argument(
+        "--runs", metavar="DIR", default=Path("runs"), type=Path, help="where runs are to lie"
+    )
+    _add_json(doctor, "findings")
+    topic = _verb(verbs, "help", "verbs_help.help_topic", "a page about a topic, or a list of them")
+    topic.add_argument("topic", metavar="TOPIC", nargs="*", help="exit-codes, data, resume, ...")
 
 
 def _count(text: str) -> int:
