@@ -258,13 +258,15 @@ def test_a_licence_is_named_by_its_family(fields, name):
         ("AKIAIOSFODNN7EXAMPLE", "<token>"),
         ("password: hunter2 end", "password: <secret> end"),
         ("two\nlines", "two lines"),
-        ("/data/ann/x of ann", "/data/<user>/x of <user>"),
+        ("/data/ann/x of ann@h", "/data/<user>/x of <user>@h"),
+        ("an ann's word", "an ann's word"),
+        ("on node-17.x or node-171", "on <host>.x or node-171"),
         ("joann and ann-marie", "joann and ann-marie"),
         ("pip install 'zarr<4,>=3.1'", "pip install 'zarr<4,>=3.1'"),
     ],
 )
 def test_secrets_and_names_are_taken_out(text, shown):
-    assert redact(text, {"ann": "<user>"}) == shown
+    assert redact(text, {"ann": "<user>", "node-17": "<host>"}) == shown
 
 
 def test_warnings_do_not_fail_and_the_installation_goes_before_storage():

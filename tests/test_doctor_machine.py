@@ -122,12 +122,28 @@ def test_a_clock_behind_our_own_files_is_a_warning():
 def test_a_control_group_below_the_cores_is_seen(tmp_path):
     (tmp_path / "cpu.max").write_text("150000 100000\n")
     (tmp_path / "memory.max").write_text("1000000000\n")
-    assert quota(tmp_path) == 1.5 and memory_limit(tmp_path) == 1e9
+    none = tmp_path / "none"
+    assert quota(tmp_path, none) == 1.5 and memory_limit(tmp_path, none) == 1e9
     assert check_cores(8, 4, 1.5).mark == check_memory(8 << 30, 1e9).mark == "warn"
     (tmp_path / "cpu.max").write_text("max 100000\n")
     (tmp_path / "memory.max").write_text("max\n")
-    assert quota(tmp_path) == memory_limit(tmp_path) == float("inf")
+    assert quota(tmp_path, none) == memory_limit(tmp_path, none) == float("inf")
     assert check_cores(8, 4, float("inf")).mark == "ok"
+
+
+def test_the_tightest_control_group_above_this_process_counts(tmp_path):
+    (tmp_path / "job/step").mkdir(parents=True)
+    (tmp_path / "job/memory.max").write_text("2000000000")
+    (tmp_path / "job/step/memory.max").write_text("max")
+    (tmp_path / "job/step/cpu.max").write_text("400000 100000")
+    (tmp_path / "two").write_text("0::/job/step\n")
+    assert memory_limit(tmp_path, tmp_path / "two") == 2e9
+    assert quota(tmp_path, tmp_path / "two") == 4
+    (tmp_path / "memory/job").mkdir(parents=True)
+    (tmp_path / "memory/job/memory.limit_in_bytes").write_text("1000000000")
+    (tmp_path / "memory/memory.limit_in_bytes").write_text(str(2**63 - 4096))
+    (tmp_path / "one").write_text("7:blkio:/x\n4:memory:/job\n")
+    assert memory_limit(tmp_path, tmp_path / "one") == 1e9
 
 
 @pytest.mark.parametrize(

@@ -117,11 +117,21 @@ def redact(text: str, names: dict[str, str]) -> str:
     text = NAMED.sub(r"\1<secret>", text)
     text = TOKEN.sub("<token>", text)
     for name, instead in names.items():
-        if name.startswith("/"):
-            text = re.sub(rf"{re.escape(name)}(?![\w.-])", instead, text)
-        else:
-            text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", instead, text)
+        text = _pattern(name).sub(instead, text)
     return text
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    """Where a name is replaced: a plain word only in paths and addresses, for it may be anything.
+
+    A user called "data" must not take that word out of every sentence.
+    """
+    word = re.escape(name)
+    if name.startswith("/"):
+        return re.compile(rf"{word}(?![\w.-])")
+    if len(name) >= 5 and re.search(r"[\d.-]", name):
+        return re.compile(rf"(?<![\w-]){word}(?![\w-])")
+    return re.compile(rf"(?<=[/@=:~]){word}(?![\w-])|(?<![\w-]){word}(?=@)")
 
 
 def _private_names() -> dict[str, str]:

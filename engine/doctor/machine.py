@@ -7,6 +7,7 @@ import platform
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from .finding import Finding
 from .imports import Imported
 
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8")
-CGROUP = Path("/sys/fs/cgroup")
+CGROUP, LISTED = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def check_cpu(imported: Imported) -> list[Finding]:
@@ -35,15 +36,34 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def quota(root: Path = CGROUP) -> float:
-    """Cores' worth of time that the control group allows; infinite where it does not limit."""
-    words = _read(root / "cpu.max").split() or [
-        _read(root / "cpu" / "cpu.cfs_quota_us").strip() or "-1",
-        _read(root / "cpu" / "cpu.cfs_period_us").strip() or "100000",
+def quota(root: Path = CGROUP, listed: Path = LISTED) -> float:
+    """Cores' worth of time that the control groups allow; infinite where none limits."""
+    return min((_quota(folder) for folder in groups("cpu", root, listed)), default=inf)
+
+
+def _quota(folder: Path) -> float:
+    words = _read(folder / "cpu.max").split() or [
+        _read(folder / "cpu.cfs_quota_us").strip(),
+        _read(folder / "cpu.cfs_period_us").strip(),
     ]
     if len(words) < 2 or not words[0].isdigit() or not words[1].isdigit():
-        return float("inf")
+        return inf
     return int(words[0]) / max(int(words[1]), 1)
+
+
+def groups(controller: str, root: Path, listed: Path) -> list[Path]:
+    """Folders of this process's control groups, its own and all above: the tightest counts.
+
+    `listed` holds lines `0::/job/step` (version 2) or `4:memory:/job/step` (version 1).
+    """
+    found = []
+    for line in _read(listed).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "" or controller in controllers.split(","):
+            top = root / controller if controllers else root
+            inner = top / path.lstrip("/")
+            found += [inner, *(above for above in inner.parents if above.is_relative_to(top))]
+    return [*found, root, root / controller]
 
 
 def check_cores(present: int, available: int, allowed: float) -> Finding:
@@ -70,13 +90,15 @@ def check_vectors(cpuinfo: str, capability: str) -> Finding:
     return Finding("note", "vector units", f"{units}; no bf16 in hardware: a CPU run takes fp32")
 
 
-def memory_limit(root: Path = CGROUP) -> float:
-    """Bytes that the control group allows; infinite where it does not limit."""
-    for path in (root / "memory.max", root / "memory" / "memory.limit_in_bytes"):
-        text = _read(path).strip()
-        if text.isdigit() and int(text) < 1 << 60:
-            return int(text)
-    return float("inf")
+def memory_limit(root: Path = CGROUP, listed: Path = LISTED) -> float:
+    """Bytes that the control groups allow; infinite where none limits."""
+    limits = [inf]
+    for folder in groups("memory", root, listed):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            text = _read(folder / name).strip()
+            if text.isdigit() and int(text) < 1 << 60:  # version 1 writes 2**63 - 4096 for none
+                limits.append(int(text))
+    return min(limits)
 
 
 def check_memory(present: int, allowed: float) -> Finding:
