@@ -53,8 +53,8 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
-    """The verb's flags, with `run` (a function of `verbs`), `parser`, `help`, and `rest`: the words
-    that may be recipe fields.
+    """The verb's flags, with `run` (a function of `verbs`, or `module.function` of the engine),
+    `parser`, `help`, and `rest`: the words that may be recipe fields.
 
     Raises UsageError for an unknown verb or flag, SystemExit where help or version was printed.
     """
@@ -102,6 +102,7 @@ def make_parser() -> Parser:
     _add_scoring(verbs)
     _add_data(verbs)
     _add_runs(verbs)
+    _add_help(verbs)
     return parser
 
 
@@ -197,16 +198,30 @@ def _add_data(verbs: Any) -> None:
 
 def _add_runs(verbs: Any) -> None:
     text = "list, show and remove run folders"
-    inner = _group(verbs, "runs", text, "ls|show|rm", "runs_ls")
+    inner = _group(verbs, "runs", text, "ls|show|rm", "verbs_runs.runs_ls")
     verbs.choices["runs"].set_defaults(folder=Path("runs"))
-    ls = _verb(inner, "ls", "runs_ls", "list the runs of a folder")
+    ls = _verb(inner, "ls", "verbs_runs.runs_ls", "list the runs of a folder")
     ls.add_argument("folder", metavar="DIR", nargs="?", default=Path("runs"), type=Path)
-    show = _verb(inner, "show", "runs_show", "one run in full")
+    show = _verb(inner, "show", "verbs_runs.runs_show", "one run in full, or two compared")
     show.add_argument("folder", metavar="RUN", type=Path)
-    remove = _verb(inner, "rm", "runs_rm", "delete a run folder, and nothing that is none")
+    show.add_argument("other", metavar="OTHER", type=Path, nargs="?", help="hold RUN against it")
+    _add_json(show, "receipt or comparison")
+    remove = _verb(
+        inner, "rm", "verbs_runs.runs_rm", "delete a run folder, and nothing that is none"
+    )
     remove.add_argument("folder", metavar="RUN", type=Path)
-    page = _verb(verbs, "report", "report", "write a run's report.html again")
+    page = _verb(verbs, "report", "verbs_runs.report", "write a run's report.html again")
     page.add_argument("folder", metavar="RUN", type=Path)
+
+
+def _add_help(verbs: Any) -> None:
+    doctor = _verb(verbs, "doctor", "verbs_help.doctor", "say what would stop a run here, and why")
+    doctor.add_argument(
+        "--runs", metavar="DIR", default=Path("runs"), type=Path, help="where runs are to lie"
+    )
+    _add_json(doctor, "findings")
+    topic = _verb(verbs, "help", "verbs_help.help_topic", "a page about a topic, or a list of them")
+    topic.add_argument("topic", metavar="TOPIC", nargs="*", help="exit-codes, data, resume, ...")
 
 
 def _count(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import sys
@@ -50,9 +51,9 @@ def _run(words: list[str]) -> int:
     if not known.run:
         known.parser.print_help()
         return 0
-    from . import verbs
-
-    return int(getattr(verbs, known.run)(known))
+    module, _, function = known.run.rpartition(".")
+    verbs = importlib.import_module(f".{module or 'verbs'}", __package__)
+    return int(getattr(verbs, function)(known))
 
 
 def _configure(known: Namespace) -> None:

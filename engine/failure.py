@@ -12,6 +12,7 @@ from ..dataloaders.errors import FoveateError, StorageError
 
 EXIT_CODES = {
     0: "done",
+    1: "a fault of foveate's own; from doctor: an installation that cannot train",
     2: "unknown verb or flag",
     10: "a recipe field is unknown, of the wrong type or impossible",
     20: "data missing, damaged or not what the recipe says",

@@ -78,7 +78,10 @@ def this_machine(world: World | None = None) -> Machine:
     world = world or World()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     share = max(1, (cores or 1) // world.local_size)
-    threads = int(os.environ.get("OMP_NUM_THREADS", str(share)).split(",")[0])
+    asked = os.environ.get("OMP_NUM_THREADS", str(share)).split(",")[0]
+    if not asked.isdecimal() or not int(asked):
+        raise RecipeError(f"OMP_NUM_THREADS is '{asked}'; give a number of threads, or unset it")
+    threads = int(asked)
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(world.local).total_memory
         bf16 = torch.cuda.is_bf16_supported(including_emulation=False)

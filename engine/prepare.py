@@ -80,7 +80,10 @@ class Clock:
 
 def cache_folder() -> Path:
     """Where packs, twins and compiled kernels lie: FOVEATE_CACHE or ~/.cache/foveate."""
-    return Path(os.environ.get("FOVEATE_CACHE") or "~/.cache/foveate").expanduser()
+    try:
+        return Path(os.environ.get("FOVEATE_CACHE") or "~/.cache/foveate").expanduser()
+    except RuntimeError:  # a container with a bare user id
+        raise StorageError("there is no home folder for the cache; set FOVEATE_CACHE") from None
 
 
 def locate(data: Data, console: Console) -> Path:

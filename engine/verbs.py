@@ -1,24 +1,23 @@
-"""The verbs of the command line, one function each; what they show goes to standard output.
+"""Verbs about recipes, training, scores and data, a function each; they show on standard output.
 
-A verb refuses what it can see to be wrong before it starts anything slow.
+The others are in `verbs_runs` and `verbs_help`. A verb refuses what it can see to be wrong before
+it starts anything slow.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import textwrap
 from argparse import Namespace
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from ..dataloaders.errors import StorageError
 from . import catalog
+from .answer import write_answer as _write_json
 from .console import Lines, Logged, open_console
 from .failure import RecipeError, UsageError
-from .guards import check_output, check_removable, check_run
+from .guards import check_output, check_run
 from .overrides import describe_fields, override
 from .recipe import Recipe, differences, recipe_hash, to_dict
 
@@ -174,66 +173,6 @@ def data_pack(known: Namespace) -> int:
     return 0
 
 
-def runs_ls(known: Namespace) -> int:
-    """`foveate runs ls [FOLDER]`"""
-    if known.folder != Path("runs") and not known.folder.is_dir():
-        raise StorageError(f"no folder {known.folder}; `foveate train --out` makes run folders")
-    for path in sorted(known.folder.glob("*/recipe.json")):
-        print(f"{path.parent!s:44} {_standing(path.parent)}".rstrip())
-    return 0
-
-
-def _standing(folder: Path) -> str:
-    """How far a run is, in one line; a damaged one says so and hides no other."""
-    from .runs import describe_run
-
-    try:
-        run = describe_run(folder)
-    except StorageError:
-        return f"damaged    `foveate runs show {folder}` says how"
-    score = f"{run.accuracy:.2%}" if run.accuracy is not None else ""
-    return f"{run.state:9} {run.step:>7}/{run.steps:<7} {score}"
-
-
-def runs_show(known: Namespace) -> int:
-    """`foveate runs show FOLDER`"""
-    from .receipt import read_receipt
-    from .runs import describe_run, read_json
-
-    check_run(known.folder)
-    receipt = read_receipt(known.folder)
-    if receipt:
-        print(receipt.describe())
-        return 0
-    run = describe_run(known.folder)
-    failure = read_json(known.folder / "failure.json") or {}
-    print(f"{run.folder}  {run.recipe}  {run.state} after step {run.step} of {run.steps}")
-    print(failure.get("message", f"`foveate train` with --out {run.folder} goes on"))
-    return 0
-
-
-def runs_rm(known: Namespace) -> int:
-    """`foveate runs rm FOLDER`"""
-    from .runs import remove_run
-
-    check_removable(known.folder)
-    remove_run(known.folder.resolve())
-    print(f"removed {known.folder}")
-    return 0
-
-
-def report(known: Namespace) -> int:
-    """`foveate report RUN`"""
-    from .report import write_report
-
-    check_run(known.folder)
-    try:
-        print(write_report(known.folder))
-    except ValueError as error:  # a file that is not JSON, or of a newer format
-        raise StorageError(f"{known.folder}: {error}; the report cannot be made of it") from None
-    return 0
-
-
 def _recipe(known: Namespace) -> Recipe:
     try:
         found = catalog.find(known.recipe)
@@ -274,15 +213,3 @@ def _find_twin(name: str) -> Any:
 def _console(known: Namespace) -> Logged | Lines:
     """Where progress goes: away from standard output where that is to be read by a program."""
     return open_console(known.quiet, aside=getattr(known, "json", None) == "-")
-
-
-def _write_json(path: str | None, facts: Any) -> bool:
-    """Write to `path`, or to standard output for "-"; False where no path was given."""
-    if not path:
-        return False
-    text = json.dumps(facts, indent=1, default=str)
-    if path == "-":
-        print(text)
-    else:
-        Path(path).write_text(text + "\n")
-    return True

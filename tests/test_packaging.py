@@ -17,7 +17,7 @@ import foveate
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("engine", "kernels", "dataloaders", "recipes")
-DATA = {".cu", ".cuh", ".css", ".js", ".svg", ".html"}
+DATA = {".cu", ".cuh", ".css", ".js", ".svg", ".html", ".md"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
