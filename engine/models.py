@@ -1,25 +1,34 @@
-"""Models by their torchvision or timm name, with the stem and head that the data ask for."""
+"""Models by torchvision or timm name or a recipe's function, with the stem and head asked for."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from .blueprint import Blueprint
 from .failure import RecipeError
 
 
-def build_classifier(name: str, classes: int, channels: int, weights: str) -> nn.Module:
+def build_classifier(
+    name: str | Callable[..., nn.Module], classes: int, channels: int, weights: str
+) -> nn.Module:
     """A classifier for (N,channels,S,S) -> (N,classes).
 
-    `name` is torchvision's, or "timm:<name>". `weights` is "none", "imagenet" or the path of a
-    safetensors or torch file of plain tensors. With one channel the stem's weights are summed
-    over its inputs, which on gray images gives what three equal channels would have.
+    `name` is torchvision's, "timm:<name>", or a function of (classes, channels). `weights` is
+    "none", "imagenet" or the path of a safetensors or torch file of plain tensors. With one
+    channel the stem's weights are summed over its inputs, which on gray images gives what three
+    equal channels would have; a function's model is left as it is.
     Raises RecipeError for an unknown name, weights that cannot be had, or another shape.
     """
+    if not isinstance(name, str):
+        name = Blueprint.of(name)
+    if isinstance(name, Blueprint):
+        return _build_own(name, classes, channels, weights)
     model = _construct(name, weights == "imagenet")
     if weights not in ("none", "imagenet"):
         _load(model, Path(weights).expanduser(), classes)
@@ -45,6 +54,14 @@ def identify_weights(weights: str) -> str:
     if weights in ("none", "imagenet") or not path.is_file():
         return weights
     return "file:" + hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _build_own(name: Blueprint, classes: int, channels: int, weights: str) -> nn.Module:
+    """What a recipe's own function builds: its stem and head are right already."""
+    model = name(classes, channels)
+    if weights != "none":
+        _load(model, Path(weights).expanduser(), classes)
+    return model
 
 
 def _construct(name: str, pretrained: bool) -> nn.Module:
