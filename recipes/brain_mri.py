@@ -3,7 +3,7 @@
 The claim: a pretrained ResNet-50, 15 epochs with rotation and flip on one V100, the best epoch by
 validation kept, 97.8 % of the held-out images and about 96 % of the test images right. `faithful`
 is that run; `recipe` is ours, which also learns from a few hundred images without pretrained
-weights; `quickstart` trains on a synthetic twin in a minute on two CPU cores.
+weights; `quickstart` trains on a synthetic twin in minutes on two CPU cores.
 
     foveate train brain_mri --data.root /data/brain_mri
 """
@@ -104,7 +104,7 @@ quickstart = replace(
     keep="last",
     save_epochs=2.5,
     claim=Claim(
-        text="At least 80 % of 100 synthetic test images right after a minute on two CPU cores.",
+        text="At least 80 % of 100 synthetic test images right within minutes on two CPU cores.",
         licence="synthetic, Apache-2.0",
         citation="drawn by foveate.dataloaders.phantoms",
         flaws=("Phantoms, not patients: a score here says nothing about medicine.",),
