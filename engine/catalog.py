@@ -31,7 +31,7 @@ def variants(path: Path) -> dict[str, Recipe]:
 
     Raises RecipeError where the file has an error in it, with its line, or holds no recipe.
     """
-    everything = vars(_load(path)).items()
+    everything = vars(load(path)).items()
     found = {n: v for n, v in everything if isinstance(v, Recipe) and not n.startswith("_")}
     if not found:
         raise RecipeError(f"{path} holds no recipe; write recipe = Recipe(...) in it")
@@ -92,7 +92,8 @@ class _Fresh(SourceFileLoader):
         raise OSError
 
 
-def _load(path: Path) -> ModuleType:
+def load(path: Path) -> ModuleType:
+    """Run a recipe file, as it is now. Raises RecipeError with the line that failed."""
     whole = str(path.absolute())
     name = f"foveate_recipe_{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
     spec = importlib.util.spec_from_loader(name, _Fresh(name, whole))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ..dataloaders.batch import Batch
+from .blueprint import Blueprint, recall
 from .failure import RecipeError
 from .models import build_classifier, identify_weights
 from .scores import area_under_curve, confusion_matrix, score_confusion
@@ -22,13 +24,19 @@ class Classification:
 
     classes: tuple[str, ...]
     """Folder names in the order of the labels."""
-    model: str = "resnet50"
-    """A torchvision name, or "timm:<name>"."""
+    model: str | Callable[..., nn.Module] = "resnet50"
+    """A torchvision name, "timm:<name>", or in a recipe file a function of (classes, channels)."""
     weights: str = "none"
     """none, imagenet, or the path of a safetensors or torch file."""
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.model, str):
+            object.__setattr__(self, "model", Blueprint.of(self.model))
+        if self.weights == "imagenet" and isinstance(self.model, Blueprint):
+            raise RecipeError(
+                f"{self.model} has no ImageNet weights; give --task.weights PATH, or none"
+            )
         if not 0 <= self.label_smoothing < 1:
             raise RecipeError(
                 f"task.label_smoothing is {self.label_smoothing}; it is a share from 0 to 0.5"
@@ -38,8 +46,21 @@ class Classification:
         if len(set(self.classes)) != len(self.classes):
             raise RecipeError(f"task.classes names a class twice: {' '.join(self.classes)}")
 
+    def plain(self) -> dict[str, Any]:
+        model = self.model
+        own = {"model_sha256": model.sha256} if isinstance(model, Blueprint) else {}
+        return asdict(self) | own
+
+    @staticmethod
+    def revive(facts: dict[str, Any]) -> dict[str, Any]:
+        """Values of the fields from those of `plain`. RecipeError for a model that is gone."""
+        facts = dict(facts)
+        if sha256 := facts.pop("model_sha256", ""):
+            facts["model"] = recall(facts["model"], sha256)
+        return facts
+
     def identity(self) -> dict[str, Any]:
-        return asdict(self) | {"weights": identify_weights(self.weights)}
+        return self.plain() | {"weights": identify_weights(self.weights)}
 
     def untrained(self) -> Classification:
         return replace(self, weights="none")

@@ -1,30 +1,40 @@
-"""Models by their torchvision or timm name, with the stem and head that the data ask for."""
+"""Models by torchvision or timm name or a recipe's function, with the stem and head asked for."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from .blueprint import Blueprint
 from .failure import RecipeError
 
 
-def build_classifier(name: str, classes: int, channels: int, weights: str) -> nn.Module:
+def build_classifier(
+    name: str | Callable[..., nn.Module], classes: int, channels: int, weights: str
+) -> nn.Module:
     """A classifier for (N,channels,S,S) -> (N,classes).
 
-    `name` is torchvision's, or "timm:<name>". `weights` is "none", "imagenet" or the path of a
-    safetensors or torch file of plain tensors. With one channel the stem's weights are summed
-    over its inputs, which on gray images gives what three equal channels would have.
+    `name` is torchvision's, "timm:<name>", or a function of (classes, channels). `weights` is
+    "none", "imagenet" or the path of a safetensors or torch file of plain tensors. With one
+    channel the stem's weights are summed over its inputs, which on gray images gives what three
+    equal channels would have; a function's model is left as it is.
     Raises RecipeError for an unknown name, weights that cannot be had, or another shape.
     """
+    if not isinstance(name, str):
+        name = Blueprint.of(name)
+    if isinstance(name, Blueprint):
+        return _build_own(name, classes, channels, weights)
     model = _construct(name, weights == "imagenet")
     if weights not in ("none", "imagenet"):
-        _load(model, Path(weights).expanduser(), classes)
-    _replace_head(model, classes)
-    if channels == 1:
+        _load(model, Path(weights).expanduser(), classes, channels)
+    if _head(model)[1].out_features != classes:
+        _replace_head(model, classes)
+    if channels == 1 and _stem(model)[1].in_channels != 1:
         _narrow_stem(model)
     return model
 
@@ -45,6 +55,14 @@ def identify_weights(weights: str) -> str:
     if weights in ("none", "imagenet") or not path.is_file():
         return weights
     return "file:" + hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _build_own(name: Blueprint, classes: int, channels: int, weights: str) -> nn.Module:
+    """What a recipe's own function builds: its stem and head are right already."""
+    model = name(classes, channels)
+    if weights != "none":
+        _load(model, Path(weights).expanduser(), classes, channels)
+    return model
 
 
 def _construct(name: str, pretrained: bool) -> nn.Module:
@@ -81,11 +99,18 @@ def _nearest(name: str, known: list[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
-def _load(model: nn.Module, path: Path, classes: int) -> None:
-    """Load a plain state dict; a head for another number of classes is left out, and only that."""
+def _load(model: nn.Module, path: Path, classes: int, channels: int) -> None:
+    """Load a plain state dict. A head for another number of classes is left out, and only that;
+    the stem of a file that was trained on gray images is taken as it is."""
     state = read_weights(path)
-    own, head = model.state_dict(), _head(model)[0]
-    state = {name: value for name, value in state.items() if not name.startswith(f"{head}.")}
+    head, stem = _head(model)[0], _stem(model)[0]
+    if channels == 1 and f"{stem}.weight" in state and state[f"{stem}.weight"].shape[1:2] == (1,):
+        _narrow_stem(model)
+    if f"{head}.weight" in state and len(state[f"{head}.weight"]) == classes:
+        _replace_head(model, classes)
+    else:
+        state = {name: v for name, v in state.items() if not name.startswith(f"{head}.")}
+    own = model.state_dict()
     wrong = [n for n in own if n in state and own[n].shape != state[n].shape]
     missing = [n for n in own if n not in state and not n.startswith(f"{head}.")]
     unknown = [n for n in state if n not in own]
@@ -126,13 +151,17 @@ def _head(model: nn.Module) -> tuple[str, nn.Linear]:
     return linears[-1]
 
 
+def _stem(model: nn.Module) -> tuple[str, nn.Conv2d]:
+    return next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
+
+
 def _replace_head(model: nn.Module, classes: int) -> None:
     name, old = _head(model)
     _set(model, name, nn.Linear(old.in_features, classes, old.bias is not None))
 
 
 def _narrow_stem(model: nn.Module) -> None:
-    name, old = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
+    name, old = _stem(model)
     new = copy.deepcopy(old)
     new.in_channels = 1
     new.weight = nn.Parameter(old.weight.detach().sum(1, keepdim=True))

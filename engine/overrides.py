@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, replace
+from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .failure import RecipeError, UsageError
@@ -114,22 +115,37 @@ def describe_fields(recipe: Recipe) -> str:
     import tyro
 
     told = io.StringIO()
+    kind, default = typed(recipe)
     with contextlib.redirect_stdout(told), contextlib.suppress(SystemExit):
-        tyro.cli(typed(recipe), args=["--help"], default=recipe, prog="foveate")
+        tyro.cli(kind, args=["--help"], default=default, prog="foveate")
     lines = [line.rstrip() for line in told.getvalue().splitlines()]
     lines = [line for line in lines if not re.match(r"usage:| *-h, --help| *-+$", line)]
     page = re.sub(r"(?m)^ ?options\n", "recipe fields\n", "\n".join(lines).strip("\n"), count=1)
     return re.sub(r"\n{3,}", "\n\n", page)
 
 
-def typed(recipe: Recipe) -> Any:
-    """The type that tyro is to show: Recipe, with each field's type as this recipe has it.
+def typed(recipe: Recipe) -> tuple[Any, Recipe]:
+    """(type, default) for tyro: the recipe, with each field's type as it has it here.
 
-    `task` is declared by protocol; tyro needs the dataclass that is really there.
+    `task` is declared by protocol; tyro needs the dataclass that is really there, and has no flag
+    for `str | Callable`.
     """
+    recipe = replace(recipe, task=_plain(recipe.task))
     values = [(item.name, getattr(recipe, item.name)) for item in fields(recipe)]
     shape = [(n, type(value), field(default=value)) for n, value in values if is_dataclass(value)]
-    return make_dataclass("Recipe", shape, bases=(Recipe,), frozen=True, kw_only=True)
+    kind = make_dataclass("Recipe", shape, bases=(Recipe,), frozen=True, kw_only=True)
+    return kind, recipe
+
+
+def _plain(value: Any) -> Any:
+    """A dataclass whose fields are declared as what can be written of them, with equal values."""
+    kind, hints = type(value), get_type_hints(type(value))
+    wide = [(name, _written(hint)) for name, hint in hints.items() if _written(hint) != hint]
+    if not wide:
+        return value
+    shape = [(name, told, field(default=getattr(value, name))) for name, told in wide]
+    plain = make_dataclass(kind.__name__, shape, bases=(kind,), frozen=True, kw_only=True)
+    return plain(**{item.name: getattr(value, item.name) for item in fields(value)})
 
 
 def _resolve(
@@ -190,8 +206,14 @@ def _types(node: Any, prefix: str) -> dict[str, Any]:
     for item in fields(node):
         value, name = getattr(node, item.name), f"{prefix}{item.name}"
         inside = is_dataclass(value) and not isinstance(value, type)
-        found |= _types(value, f"{name}.") if inside else {name: hints[item.name]}
+        found |= _types(value, f"{name}.") if inside else {name: _written(hints[item.name])}
     return found
+
+
+def _written(kind: Any) -> Any:
+    """What can be written of a type: `str` of `str | Callable`."""
+    plain = [member for member in get_args(kind) if member in PLAIN]
+    return plain[0] if get_origin(kind) is UnionType and plain else kind
 
 
 def _apply(node: Any, values: dict[str, Any], prefix: str = "") -> Any:

@@ -14,7 +14,7 @@ from ..dataloaders.folder import check_classes, check_root
 from .console import Console
 from .failure import RecipeError
 from .plan import Plan, make_plan, this_machine
-from .prepare import list_data, twin_folder
+from .prepare import list_data, parts_of, twin_folder
 from .recipe import Recipe, expand
 
 
@@ -40,7 +40,7 @@ def check_recipe(recipe: Recipe, console: Console) -> None:
     data = recipe.data
     if data.root:
         root = expand(data.root).absolute()
-        parts = tuple(part for part in (data.train, data.test) if part)
+        parts = parts_of(data, root)
         check_root(root, parts)
         for part in parts:
             check_classes(root / part, recipe.task.classes)
@@ -81,6 +81,12 @@ def _check_side(recipe: Recipe, model: nn.Module, side: int) -> None:
         ) from None
     if not isinstance(answer, torch.Tensor):
         raise RecipeError(f"{name} gives more than one tensor of scores; give another --task.model")
+    wanted = (images, len(recipe.task.classes))
+    if answer.shape != wanted:
+        raise RecipeError(
+            f"{name} gives {tuple(answer.shape)} for {images} images of {wanted[1]} classes; "
+            f"it has to give {wanted}"
+        )
 
 
 def count_images(recipe: Recipe, console: Console) -> tuple[int, int, str, tuple[str, ...]]:

@@ -97,6 +97,12 @@ def locate(data: Data, console: Console) -> Path:
     return folder
 
 
+def parts_of(data: Data, root: Path) -> tuple[str, ...]:
+    """The part folders to read: without the test folder where it is missing and not needed."""
+    tested = data.need_test or (root / data.test).is_dir()
+    return tuple(part for part in (data.train, data.test if tested else "") if part)
+
+
 def twin_folder(twin: Twin) -> Path:
     """Where a synthetic twin lies in the cache."""
     return cache_folder() / "twins" / f"{twin.kind}-{twin.train}-{twin.test}-{twin.seed}"
@@ -122,8 +128,7 @@ def list_data(recipe: Recipe, console: Console) -> Listing:
     """
     data = recipe.data
     root = locate(data, console)
-    parts = tuple(part for part in (data.train, data.test) if part)
-    manifest = scan(root, recipe.task.classes, parts, data.group)
+    manifest = scan(root, recipe.task.classes, parts_of(data, root), data.group)
     train, val = hold_out(
         manifest, manifest.members(data.train), data.split, data.holdout, recipe.seed
     )
@@ -162,7 +167,11 @@ def _shuffle(label: np.ndarray, listing: Listing, seed: int) -> np.ndarray:
 def _differences(data: Data, manifest: Manifest) -> tuple[str, ...]:
     lines = []
     for part, expected in ((data.train, data.expect_train), (data.test, data.expect_test)):
-        found = manifest.counts(manifest.members(part)) if part else {}
+        members = manifest.members(part)
+        if part and not len(members):  # a part that is there and empty was refused
+            lines.append(f"no folder {part}: nothing is tested, scores are of the held-out part")
+            continue
+        found = manifest.counts(members)
         for name, wanted in zip(manifest.classes, expected, strict=False):
             if part and found[name] != wanted:
                 lines.append(f"{part}/{name}: {found[name]:,} images, {wanted:,} expected")

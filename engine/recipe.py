@@ -26,7 +26,7 @@ FORMAT = 1
 class Twin:
     """A synthetic stand-in that is drawn where `data.root` is empty."""
 
-    kind: Literal["none", "oct"] = "none"
+    kind: Literal["none", "oct", "brain", "xray"] = "none"
     train: int = 0
     """Images drawn for training, all classes together."""
     test: int = 0
@@ -48,6 +48,8 @@ class Data:
     """Part folder to fit on (and to hold out from)."""
     test: str = "test"
     """Part folder for the final score; empty where there is none."""
+    need_test: bool = True
+    """False: where the test folder is missing, train without it, and say so."""
     group: str = ""
     """Regular expression; its first parenthesis names the patient in a file name."""
     split: Literal["none", "label", "group"] = "group"
@@ -205,7 +207,7 @@ def _refuse_unused(part: Any, prefix: str, unused: Sequence[str], kind: str) -> 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
     """Nested plain values, as `recipe.json` holds them."""
     facts = {"format": FORMAT, **asdict(recipe)}
-    facts["task"] = {"kind": type(recipe.task).__name__} | facts["task"]
+    facts["task"] = {"kind": type(recipe.task).__name__} | recipe.task.plain()
     return facts
 
 
@@ -213,7 +215,8 @@ def from_dict(facts: dict[str, Any], task: type) -> Recipe:
     """The recipe that `to_dict` was given. Raises RecipeError where the format is newer."""
     if facts["format"] > FORMAT:
         raise RecipeError(f"the recipe is format {facts['format']}; upgrade foveate")
-    return _fill(Recipe, facts | {"task": _fill(task, facts["task"])})
+    revive = getattr(task, "revive", dict)  # a task may hold what is not plain
+    return _fill(Recipe, facts | {"task": _fill(task, revive(facts["task"]))})
 
 
 def _fill(kind: type, facts: dict[str, Any]) -> Any:

@@ -37,7 +37,7 @@ def open_run(folder: Path, recipe: Recipe | None = None) -> tuple[Trainer, Recei
             f"{folder} holds no finished run; `foveate runs ls` shows where they stand"
         )
     recipe = recipe or read_recipe(folder)
-    recipe = replace(recipe, task=recipe.task.untrained())
+    recipe = replace(recipe, task=recipe.task.untrained(), keep="last")  # nothing left to choose
     before = read_json(folder / "plan.json") or {}
     images = max(before.get("train_images", 0), recipe.batch)
     plan = make_plan(recipe, this_machine(), train_images=images, held_out_images=images)
@@ -59,7 +59,7 @@ def score_run(folder: Path, root: str, split: str, console: Console) -> dict[str
     if root:
         data = replace(recipe.data, root=root)
         if split == "test":  # another folder may have nothing to train on
-            data = replace(data, train="", split="none")
+            data = replace(data, train="", split="none", need_test=True)
         recipe = replace(recipe, data=data)
     trainer, receipt = open_run(folder, recipe)
     listing = list_data(recipe, console)

@@ -25,6 +25,9 @@ class Task(Protocol):
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the labels."""
 
+    def plain(self) -> dict[str, Any]:
+        """Plain values for `recipe.json`; a model that is code by its name and hash."""
+
     def identity(self) -> dict[str, Any]:
         """Plain values for the recipe's hash: pretrained weights by content, not by place."""
 

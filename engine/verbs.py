@@ -29,7 +29,7 @@ def recipes_ls(known: Namespace) -> int:
             shown = name if variant == "recipe" else f"{name}:{variant}"
             size = f"{recipe.epochs:g} epochs of batch {recipe.batch} at {recipe.size} px"
             model = getattr(recipe.task, "model", "")
-            print(f"{shown:24} {model:12} {size}")
+            print(f"{shown:24} {model:14} {size}")
     return 0
 
 

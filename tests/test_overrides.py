@@ -111,7 +111,8 @@ def test_tyro_reads_the_same_words_as_we_do():
     words = [w for w in " ".join(lines).split() if w != "--schedule.sizes=96"]
     dashed = [w.replace("_", "-") if w.startswith("--") else w for w in words]
     with contextlib.redirect_stderr(io.StringIO()):
-        theirs = tyro.cli(typed(recipe), args=dashed, default=recipe)
+        kind, default = typed(recipe)
+        theirs = tyro.cli(kind, args=dashed, default=default)
     assert flatten(override(recipe, words)) == flatten(theirs)
 
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import DataError
-from .retina import random_stream
 from .scan import Image, draw_oct
+from .tree import Picture, make_card, random_stream, write_tree
 
 LABELS = ("CNV", "DME", "DRUSEN", "NORMAL")
-FORMAT = 1
 GOAL_BYTES = (43_000, 57_000)
 QUALITIES = (25, 98)
 
@@ -29,10 +24,10 @@ class Name(NamedTuple):
     patient: int
     number: int
 
-    def path(self, root: Path) -> Path:
-        """`root/train/CNV/CNV-1016042-3.jpeg`, as in OCT2017."""
-        stem = f"{self.label}-{self.patient}-{self.number}"
-        return root / self.split / self.label / f"{stem}.jpeg"
+    @property
+    def path(self) -> str:
+        """`train/CNV/CNV-1016042-3.jpeg`, as in OCT2017."""
+        return f"{self.split}/{self.label}/{self.label}-{self.patient}-{self.number}.jpeg"
 
 
 def list_names(train: int, test: int, seed: int) -> list[Name]:
@@ -77,50 +72,15 @@ def encode_jpeg(image: Image, goal: int) -> bytes:
     return best
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write under another name and rename, so `path` is never seen half written.
+def picture(name: Name, seed: int) -> Picture:
+    """One image of the tree, to be drawn when it is written."""
 
-    The other name is always the same, so what a killed call left behind is used up by the next.
-    """
-    part = path.with_suffix(".part")
-    part.write_bytes(data)
-    os.replace(part, path)
+    def draw() -> bytes:
+        image = draw_oct(name.label, name.patient, name.number, seed)
+        goal = random_stream("bytes", name.patient, name.number, seed).integers(*GOAL_BYTES)
+        return encode_jpeg(image, int(goal))
 
-
-def write_image(root: Path, name: Name, seed: int) -> None:
-    """Draw and write one image unless it is there already."""
-    path = name.path(root)
-    if path.exists() and path.stat().st_size > 0:
-        return
-    image = draw_oct(name.label, name.patient, name.number, seed)
-    goal = random_stream("bytes", name.patient, name.number, seed).integers(*GOAL_BYTES)
-    write_whole(path, encode_jpeg(image, int(goal)))
-
-
-def is_complete(root: Path, card: dict[str, object]) -> bool:
-    """Whether `root/twin.json` says that this very twin is there. Another twin is refused."""
-    path = root / "twin.json"
-    if not path.exists():
-        return False
-    try:
-        found = json.loads(path.read_text())
-    except ValueError:
-        raise DataError(f"{path} is not JSON: delete it and run again") from None
-    if found != card:
-        raise DataError(
-            f"{root} holds another twin ({json.dumps(found)}, wanted {json.dumps(card)}): "
-            "choose an empty folder, or delete this one"
-        )
-    return True
-
-
-def refuse_strangers(root: Path, names: list[Name]) -> None:
-    """Never mix drawn images into a folder that holds real ones, or those of another seed."""
-    expected = {name.path(root) for name in names}
-    for split in ("train", "test"):
-        for path in sorted((root / split).glob("*/*.jp*g")):
-            if path not in expected:
-                raise DataError(f"{path} is not part of this twin: choose an empty folder")
+    return Picture(name.path, draw)
 
 
 def write_oct(
@@ -133,27 +93,7 @@ def write_oct(
 ) -> None:
     """Write the tree `root/{train,test}/<CLASS>/<CLASS>-<patient>-<n>.jpeg` and `root/twin.json`.
 
-    A call that was killed is completed by the next one; a finished tree is left as it is.
-    `progress(done, total)` is called from the calling thread. One call per folder at a time.
+    See `write_tree` for what is left alone, completed and refused.
     """
-    card: dict[str, object] = dict(format=FORMAT, kind="oct", train=train, test=test, seed=seed)
-    if is_complete(root, card):
-        return
-    names = list_names(train, test, seed)
-    refuse_strangers(root, names)
-    root.mkdir(parents=True, exist_ok=True)
-    for folder in {name.path(root).parent for name in names}:
-        folder.mkdir(parents=True, exist_ok=True)
-    for done in write_images(root, names, seed):
-        if progress is not None:
-            progress(done, len(names))
-    write_whole(root / "twin.json", (json.dumps(card) + "\n").encode())
-
-
-def write_images(root: Path, names: list[Name], seed: int) -> Iterator[int]:
-    """Draw on every core this process may use; yields how many images are there."""
-    # Threads do: drawing and encoding spend their time outside the interpreter lock.
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        jobs = pool.map(lambda name: write_image(root, name, seed), names)
-        for done, _ in enumerate(jobs, 1):
-            yield done
+    pictures = [picture(name, seed) for name in list_names(train, test, seed)]
+    write_tree(root, make_card("oct", train, test, seed), pictures, progress)

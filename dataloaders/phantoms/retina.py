@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,12 +80,6 @@ class Scan:
         """The row of an edge at horizontal position u."""
         column = min(int((u + 1) / 2 * self.u.size), self.u.size - 1)
         return float(self.floor[column] - self.bands[zone_edge:, column].sum())
-
-
-def random_stream(*words: object) -> np.random.Generator:
-    """A generator keyed by the words alone: same words, same numbers, in any process."""
-    digest = blake2b("/".join(map(str, words)).encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
 
 
 def draw_eye(rng: np.random.Generator) -> Eye:

@@ -28,8 +28,8 @@ from .retina import (
     cast_shadows,
     draw_eye,
     healthy_scan,
-    random_stream,
 )
+from .tree import random_stream
 
 MOTTLE = np.array([0.10, 0.18, 0.18, 0.18, 0.18, 0.18, 0.15, 0.18, 0.15, 0.15, 0.35, 0.50])
 
