@@ -45,6 +45,9 @@ class Checkpointer:
 
     def __init__(self, folder: Path, world: World | None = None) -> None:
         self.folder, self.world = folder, world or World()
+        if self.world.leads:
+            for left in folder.glob("step-*.partial"):  # of a save that was killed
+                shutil.rmtree(left, ignore_errors=True)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
 
@@ -64,8 +67,10 @@ class Checkpointer:
 
     def close(self) -> None:
         """Wait, then end the writing thread."""
-        self.wait()
-        self._writer.shutdown()
+        try:
+            self.wait()
+        finally:
+            self._writer.shutdown()
 
     def restore(self) -> Saved | None:
         """The newest checkpoint that passes every check; None where there is none.

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from ..dataloaders.batch import Batch
 from .blueprint import Blueprint, recall
 from .failure import RecipeError
+from .fields import check_fields
 from .models import build_classifier, identify_weights
 from .scores import area_under_curve, confusion_matrix, score_confusion
 from .task import Forward, Rows
@@ -31,6 +32,7 @@ class Classification:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
+        check_fields(self, "task.")
         if not isinstance(self.model, str):
             object.__setattr__(self, "model", Blueprint.of(self.model))
         if self.weights == "imagenet" and isinstance(self.model, Blueprint):

@@ -12,6 +12,7 @@ from torch import Tensor
 from . import evidence
 from .checkpoint import save_tensors
 from .console import Console
+from .failure import NumericalError
 from .identity import identify
 from .models import hash_weights
 from .plan import Plan
@@ -41,6 +42,7 @@ def close_run(
     began = time.perf_counter()
     last = trainer.weights()
     scored, weights = _choose(trainer, folder, last)
+    _check_numbers(weights)
     trainer.adopt(weights)
     rows: dict[str, Rows] = {}
     for split in sorted(prepared.splits.keys() - {"train"}, reverse=True):
@@ -54,12 +56,21 @@ def close_run(
         save_tensors(folder / "evidence" / f"rows-{split}.safetensors", found)
         evidence.show_wrong(folder, split, trainer, prepared, found)
     clock.add("eval_s", began)
-    clock.seconds["train_s"] = facts["train_s"]
-    clock.seconds["total_s"] = time.perf_counter() - clock.began
+    seconds = clock.read() | {"train_s": facts["train_s"]}
     hashes = (hash_weights(last), scored, hash_weights(weights))
-    receipt = make_receipt(trainer.plan, prepared, folder, rows, clock.seconds, hashes)
+    receipt = make_receipt(trainer.plan, prepared, folder, rows, seconds, hashes)
     write_json(folder / "receipt.json", receipt.to_dict())
     write_report(folder)
+
+
+def _check_numbers(weights: Weights) -> None:
+    """Raises NumericalError where a weight is no number: the last update may have made it so."""
+    broken = [name for name, value in weights.items() if not value.isfinite().all()]
+    if broken:
+        raise NumericalError(
+            f"{len(broken)} tensors hold values that are no numbers, first {broken[0]}; "
+            "give a smaller --optimizer.lr or --precision fp32, and --fresh"
+        )
 
 
 def make_receipt(

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """`average += (1 - decay) * (weights - average)` each step; buffers are copied, not averaged.
+    """`average += (1 - decay) * (weights - average)` each step; buffers are not
+    averaged: the average is scored with the last step's.
 
     The decay warms up as (1 + step) / (10 + step), so that a short run is not dragged back to its
     random start. Decay 0 keeps no copy at all.

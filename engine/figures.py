@@ -225,7 +225,9 @@ def write_sheet(
         for row, line in enumerate(text):
             pen.text((x, y + high + 5 + LINE * row), line, fill=colour, font=font)
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, format="PNG")
+    beside = path.with_name(path.name + ".partial")
+    sheet.save(beside, format="PNG")
+    beside.replace(path)
 
 
 def check(images: np.ndarray, captions: Sequence[str], colours: Sequence[str] | None) -> None:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ..dataloaders.errors import DataError
 from . import evidence
 from .checkpoint import Checkpointer, save_tensors
 from .closing import close_run
 from .console import Console, Logged
-from .failure import Preempted, explain, write_failure
+from .failure import Preempted, RecipeError, explain, write_failure
 from .journal import Journal
 from .plan import Machine, Plan, make_plan, this_machine
 from .planning import check_recipe
 from .prepare import Clock, Prepared, list_data, prepare
 from .receipt import Receipt, read_receipt
-from .recipe import Recipe
+from .recipe import Recipe, expand
 from .report import write_report
 from .runs import default_folder, hold_folder, read_json, write_json, write_recipe
 from .stop import Stop
@@ -42,11 +45,13 @@ def fit(
     NumericalError, each with one line that says what to do, and Preempted after a signal.
     """
     folder = Path(out) if out else default_folder(recipe)
-    with join_world(this_machine().device) as world:
+    with join_world(this_machine().device) as world, _as_it_was():
         talk = (console or Logged()) if world.leads else Logged()
+        if fresh:
+            check_recipe(recipe, talk)  # before a whole run is set aside for one that cannot be
         holding = hold_folder(folder, recipe, fresh) if world.leads else nullcontext()
         with holding:
-            if not _is_finished(folder, world, talk):
+            if not _is_finished(recipe, folder, world, talk):
                 _run_to_the_end(recipe, folder, talk, world)
             world.wait()  # the others read what the leader wrote
             receipt = read_receipt(folder)
@@ -54,13 +59,42 @@ def fit(
     return receipt
 
 
-def _is_finished(folder: Path, world: World, console: Console) -> bool:
-    done = world.leads and read_receipt(folder) is not None
-    if done:
+@contextmanager
+def _as_it_was() -> Iterator[None]:
+    """Leave the caller's random state and thread count alone."""
+    threads = torch.get_num_threads()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _is_finished(recipe: Recipe, folder: Path, world: World, console: Console) -> bool:
+    receipt = read_receipt(folder) if world.leads else None
+    if receipt:
+        _check_same_data(recipe, folder, receipt, console)
         console.say(f"already finished: {folder}")
         if not (folder / "report.html").exists():  # killed between the receipt and the report
             write_report(folder)
-    return bool(world.from_leader(int(done)))
+    return bool(world.from_leader(int(receipt is not None)))
+
+
+def _check_same_data(recipe: Recipe, folder: Path, receipt: Receipt, console: Console) -> None:
+    """Raises DataError where a finished run is asked about another folder with other images.
+
+    Places are not part of a recipe's hash, so the folder name alone cannot tell.
+    """
+    before = (read_json(folder / "recipe.json") or {}).get("data", {}).get("root", "")
+    if expand(before).absolute() == expand(recipe.data.root).absolute():
+        return
+    listing = list_data(recipe, console)
+    pack = prepare(recipe, listing, this_machine().threads, console).pack
+    if pack.content_sha256 != receipt.data["manifest_sha256"]:
+        raise DataError(
+            f"{folder} holds the finished run of other images ({before or 'the twin'}); "
+            "give another --out, or --fresh to set it aside"
+        )
 
 
 def _run_to_the_end(recipe: Recipe, folder: Path, console: Console, world: World) -> None:
@@ -69,7 +103,8 @@ def _run_to_the_end(recipe: Recipe, folder: Path, console: Console, world: World
         _execute(recipe, folder, console, world)
     except BaseException as error:
         known = explain(error)
-        if known is not None and not isinstance(known, Preempted) and world.leads:
+        begun = world.leads and (folder / "recipe.json").exists()
+        if known is not None and not isinstance(known, Preempted) and begun:
             steps = [line["step"] for line in read_metrics(folder / "metrics.jsonl")]
             write_failure(folder, known, max(steps, default=0))
         if known is None or known is error:
@@ -87,19 +122,30 @@ def _execute(recipe: Recipe, folder: Path, console: Console, world: World) -> No
     sizes = {name: len(found) for name, found in listing.members.items()}
     plan = make_plan(recipe, machine, train_images=sizes["train"], held_out_images=sizes["val"])
     clock.add("data_s", began)
+    _check_precision(plan, folder)
     trainer = Trainer(plan, world)  # before the pack: weights that cannot be had are known soon
-    began = time.perf_counter()
-    with world.first_on_each_machine():
-        prepared = prepare(recipe, listing, machine.threads, console)
-    clock.add("pack_s", began)
     if world.leads:
         write_recipe(folder, recipe)
         write_json(folder / "plan.json", plan.to_dict())
         (folder / "failure.json").unlink(missing_ok=True)
+    began = time.perf_counter()
+    with world.first_on_each_machine():
+        prepared = prepare(recipe, listing, machine.threads, console)
+    clock.add("pack_s", began)
     for note in (*plan.notes, *listing.differences):
         console.say(f"note: {note}")
-    facts = run(plan, trainer, prepared, folder, console)
+    facts = run(plan, trainer, prepared, folder, console, clock)
     close_run(trainer, prepared, folder, console, clock, facts)
+
+
+def _check_precision(plan: Plan, folder: Path) -> None:
+    """A run does not change its arithmetic on the way, whatever `auto` would choose today."""
+    before = (read_json(folder / "plan.json") or {}).get("precision", plan.precision)
+    if before != plan.precision and any((folder / "checkpoints").glob("step-*")):
+        raise RecipeError(
+            f"this run began in {before} and would go on in {plan.precision} on this machine; "
+            f"go on where it began, or start over with --precision {plan.precision} --fresh"
+        )
 
 
 def _machine(folder: Path, world: World) -> Machine:
@@ -113,23 +159,27 @@ def _machine(folder: Path, world: World) -> Machine:
 
 
 def run(
-    plan: Plan, trainer: Trainer, prepared: Prepared, folder: Path, console: Console
+    plan: Plan,
+    trainer: Trainer,
+    prepared: Prepared,
+    folder: Path,
+    console: Console,
+    clock: Clock,
 ) -> dict[str, Any]:
     """Train from the newest checkpoint to the end of the plan.
 
-    Returns the facts that survive a restart: seconds trained, best score. Raises Preempted after
-    a signal to any of the processes, with everything saved.
+    Returns the facts that survive a restart: seconds spent, best score, torch's version. Raises
+    Preempted after a signal to any of the processes, with everything saved.
     """
     world = trainer.world
     checkpointer = Checkpointer(folder / "checkpoints", world)
     facts = _resume(trainer, prepared, checkpointer, folder, console)
+    clock.go_on(facts["seconds"])
     feed = prepared.feed("train", plan.recipe)
     if world.leads:
         evidence.show_samples(folder, trainer, feed)
     tracker = Tracker(folder / "metrics.jsonl" if world.leads else None)
     journal = Journal(plan, trainer, tracker, console, facts)
-    if trainer.step:
-        journal.event("resumed")
     try:
         with Stop() as stop:
             for report in trainer.steps(feed):
@@ -138,19 +188,22 @@ def run(
                 if report.step in plan.evals:
                     _evaluate(trainer, prepared, folder, journal)
                 if report.step in plan.saves or stopping:
-                    journal.event("saved")
-                    tracker.sync()
-                    checkpointer.save(report.step, trainer.state(), dict(facts))
+                    facts["seconds"] = clock.read()
+                    journal.saved(checkpointer)
                 if stopping and report.step < plan.steps:
                     checkpointer.wait()
-                    raise Preempted(
-                        f"stopped by {stop.asked or 'another process'} after step {report.step} "
-                        f"of {plan.steps}, saved; the same command goes on"
-                    )
+                    raise Preempted(_farewell(stop, report.step, plan.steps))
     finally:
-        checkpointer.close()
-        tracker.close()
+        try:
+            checkpointer.close()
+        finally:
+            tracker.close()
     return facts
+
+
+def _farewell(stop: Stop, step: int, steps: int) -> str:
+    who = stop.asked or "another process"
+    return f"stopped by {who} after step {step} of {steps}, saved; the same command goes on"
 
 
 def _resume(
@@ -166,10 +219,16 @@ def _resume(
         )
     undone = rewind(folder / "metrics.jsonl", step) if trainer.world.leads else 0
     if saved is None:
-        return {"data_sha256": data, "train_s": 0.0, "best": None}
+        start = {"data_sha256": data, "torch": torch.__version__, "best": None}
+        return start | {"train_s": 0.0, "seconds": {}}
     trainer.load(saved.tensors, step)
     later = f"; {undone} later lines of metrics set aside, they are trained again" if undone else ""
     console.say(f"going on after step {step}{later}")
+    if saved.facts["torch"] != torch.__version__:
+        console.say(
+            f"note: the run began with torch {saved.facts['torch']} and goes on with "
+            f"{torch.__version__}: the weights may differ in their last bits"
+        )
     return dict(saved.facts)
 
 

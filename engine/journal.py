@@ -6,6 +6,7 @@ import math
 import time
 from typing import Any
 
+from .checkpoint import Checkpointer
 from .console import Console
 from .failure import NumericalError
 from .meter import Meter, describe, matrix_rate, training_flops
@@ -30,13 +31,15 @@ class Journal:
         facts: dict[str, Any],
     ) -> None:
         self.plan, self.tracker, self.console, self.facts = plan, tracker, console, facts
-        self.world, self.step = trainer.world, trainer.step
+        self.trainer, self.world, self.step = trainer, trainer.world, trainer.step
         self.meter = Meter(trainer.device, matrix_rate(trainer.device, DTYPES[plan.precision]))
         channels = plan.recipe.data.channels
         sides = {side for _, side in plan.resolutions}
         self.flops = {side: training_flops(trainer.plain, channels, side) for side in sides}
         self._mark = 0.0
         self.restart()
+        if self.step:
+            self.event("resumed")
 
     def restart(self) -> None:
         """Start the clock again after something that is not training."""
@@ -48,20 +51,21 @@ class Journal:
         batch = self.plan.recipe.batch
         self.step = report.step
         self.meter.add(batch, report.wait_s, batch * self.flops[report.size])
-        if report.step % self.plan.log_every and report.step != self.plan.steps:
+        if report.step % self.plan.log_every and report.step not in self.plan.saves:
             self.facts["train_s"] = time.perf_counter() - self._mark
             return
         parts = self.world.sum([float(value) for value in report.losses.values()])
         losses = dict(zip(report.losses, parts, strict=True))
-        if not all(map(math.isfinite, losses.values())):
+        norm = round(float(report.grad_norm), 5)
+        if not all(map(math.isfinite, [norm, *losses.values()])):
             raise NumericalError(
-                f"{describe_losses(losses)} at step {report.step}; give a smaller --optimizer.lr, "
-                "a longer --schedule.warmup or --precision fp32"
+                f"{describe_losses(losses)}, gradient norm is {norm:.4g} at step {report.step}; "
+                "give a smaller --optimizer.lr, a longer --schedule.warmup or --precision fp32"
             )
         self.facts["train_s"] = time.perf_counter() - self._mark
         values = losses | {
             "lr": float(report.lr),
-            "grad_norm": round(float(report.grad_norm), 5),
+            "grad_norm": norm,
             "size": report.size,
             **self.meter.read(),
         }
@@ -74,6 +78,12 @@ class Journal:
         """A line of scores; the time that scoring took does not count as training."""
         self.tracker.log("eval", self.step, time_s=self._time_s(), split=split, scores=scores)
         self.restart()
+
+    def saved(self, checkpointer: Checkpointer) -> None:
+        """A checkpoint of this step, taken after every line before it is on the disk."""
+        self.event("saved")
+        self.tracker.sync()
+        checkpointer.save(self.step, self.trainer.state(), dict(self.facts))
 
     def event(self, name: str) -> None:
         """Something happened: "resumed", "saved"."""

@@ -16,7 +16,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Receipt:
-    """Scores, the hash of the weights they belong to, and everything they depend on."""
+    """Scores, the hashes of the last and of the scored weights, and all they depend on."""
 
     recipe: str
     recipe_hash: str
@@ -64,7 +64,8 @@ class Receipt:
         seconds = ", ".join(f"{k.removesuffix('_s')} {v:.1f} s" for k, v in self.time.items())
         lines += [
             f"{self.images_seen:,} image passes at {self.images_per_s:.1f} images/s ({seconds})",
-            f"weights {self.weights_sha256}",
+            f"weights {self.weights_sha256} (after the last step)",
+            f"scored  {self.scored_sha256} ({self.scored})",
             f"report  {Path(self.folder) / 'report.html'}",
         ]
         return "\n".join(lines)
@@ -84,7 +85,7 @@ class Receipt:
         return (
             f"<b>{html.escape(self.recipe)}</b> {html.escape(self.verdict)}"
             "<table><tr><th></th><th>accuracy</th><th>95 % interval</th><th>wrong</th></tr>"
-            f"{rows}</table><code>{self.weights_sha256[:16]}</code>"
+            f"{rows}</table>scored: {self.scored} <code>{self.scored_sha256[:16]}</code>"
         )
 
 

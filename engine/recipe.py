@@ -17,6 +17,7 @@ from typing import Any, Literal, get_type_hints
 
 from ..kernels.sample.params import Augment
 from .failure import RecipeError
+from .fields import check_fields
 from .task import Task
 
 FORMAT = 1
@@ -33,6 +34,7 @@ class Twin:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self, "data.twin.")
         for name in ("train", "test", "seed"):
             value = getattr(self, name)
             _require(value >= 0, f"data.twin.{name}", value, "it must be 0 or more")
@@ -69,6 +71,7 @@ class Data:
     expect_test: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        check_fields(self, "data.")
         _require(0 <= self.holdout < 1, "data.holdout", self.holdout, "it is a share from 0 to 0.9")
         _require(min(self.std, default=0) > 0, "data.std", self.std, "it must be above 0")
         try:
@@ -105,6 +108,7 @@ class Optimizer:
     """Largest gradient norm; 0 does not clip."""
 
     def __post_init__(self) -> None:
+        check_fields(self, "optimizer.")
         unused = {"sgd": ("betas", "eps"), "adamw": ("momentum", "nesterov")}[self.kind]
         _refuse_unused(self, "optimizer", unused, self.kind)
         _require(self.lr > 0, "optimizer.lr", self.lr, "it must be above 0")
@@ -133,6 +137,7 @@ class Schedule:
     """Share of the steps that each of `sizes` gets."""
 
     def __post_init__(self) -> None:
+        check_fields(self, "schedule.")
         if self.kind != "step":
             _refuse_unused(self, "schedule", ("milestones", "gamma"), self.kind)
         _require(0 <= self.warmup < 1, "schedule.warmup", self.warmup, "it is a share of the run")
@@ -181,6 +186,7 @@ class Recipe:
     claim: Claim = field(default_factory=Claim)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("size", "batch", "epochs", "evaluate_epochs", "save_epochs"):
             value = getattr(self, name)
             _require(0 < value < inf, name, value, "it must be above 0")
@@ -239,7 +245,16 @@ def identity(recipe: Recipe) -> dict[str, Any]:
         facts.pop(name)
     facts["data"].pop("root")
     facts["task"] = recipe.task.identity()
-    return facts
+    return _one_spelling(facts)
+
+
+def _one_spelling(value: Any) -> Any:
+    """Plain values with 2 and 2.0 written alike, wherever a part does not check its own types."""
+    if isinstance(value, dict):
+        return {name: _one_spelling(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_one_spelling(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def recipe_hash(recipe: Recipe) -> str:

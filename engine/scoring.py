@@ -136,4 +136,4 @@ def _chances(trainer: Trainer, images: list[np.ndarray]) -> Tensor:
     everything = np.arange(len(images))
     members = Members(everything, everything, np.zeros(len(images), np.int64))
     feed = Feed(pack_arrays(images), members, trainer.recipe.augment, trainer.recipe.seed)
-    return trainer.evaluate(feed)["logits"].double().softmax(1)
+    return trainer.evaluate(feed, len(images))["logits"].double().softmax(1)

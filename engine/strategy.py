@@ -150,10 +150,8 @@ def load_into(model: nn.Module, optimizer: Optimizer, state: State) -> None:
     for name, parameter in model.named_parameters():
         start = f"optimizer.{name}."
         mine = {n.removeprefix(start): v for n, v in state.items() if n.startswith(start)}
-        optimizer.state[parameter] = {
-            key: value.to(parameter.device if value.dim() else value.device)
-            for key, value in mine.items()
-        }
+        # The fused optimizers keep their step count where the parameter is.
+        optimizer.state[parameter] = {k: v.to(parameter.device) for k, v in mine.items()}
 
 
 def make_optimizer(model: nn.Module, settings: Settings) -> Optimizer:

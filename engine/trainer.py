@@ -86,11 +86,14 @@ class Trainer:
             yield Report(self.step, size, losses, self.rates[self.step - 1], norm, wait_s)
 
     @torch.inference_mode()
-    def evaluate(self, feed: Feed) -> Rows:
-        """Rows of every image of `feed` once, in manifest order; the same on every rank."""
+    def evaluate(self, feed: Feed, together: int = 0) -> Rows:
+        """Rows of every image of `feed` once, in manifest order; the same on every rank.
+
+        `together` images go through the model at a time, by default twice a micro-batch.
+        """
         self.plain.eval()
         found = []
-        world, length = self.world, 2 * self.plan.micro
+        world, length = self.world, together or 2 * self.plan.micro
         with self.ema.applied(self.plain):
             for raw in feed.once(length, self.recipe.size, rank=world.rank, world=world.size):
                 batch = self.prepare(raw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,12 @@ def _unfinished(folder: Path) -> dict[str, Any]:
 
 
 def _say_unfinished(folder: Path) -> str:
+    from .runs import read_json
+
     run = _unfinished(folder)
     where = f"{folder}  {run['recipe']}  {run['state']} after step {run['step']} of {run['steps']}"
-    again = f"`foveate train` with --out {folder} goes on"
+    command = shlex.join((read_json(folder / "recipe.json") or {}).get("command", []))
+    again = f"`{command} --out {shlex.quote(str(folder))}` goes on"
     return f"{where}\n{(run['failure'] or {}).get('message', again)}"
 
 

@@ -267,3 +267,73 @@ def test_no_patient_id_leaves_the_cache(root, clean):
             with open(os.path.join(folder, file), "rb") as handle:
                 data = handle.read()
             assert not [name for name in names if name.encode() in data], file
+
+
+def test_a_finished_run_does_not_answer_for_other_images(root, clean, tmp_path):
+    other = write_pictures(tmp_path / "other", train=24, test=7)
+    with pytest.raises(DataError, match="finished run of other images"):
+        fit(small_recipe(other), out=clean.folder)
+    moved = shutil.copytree(root, tmp_path / "moved")
+    assert fit(small_recipe(moved), out=clean.folder) == clean
+
+
+def test_fresh_sets_nothing_aside_for_a_run_that_cannot_be(root, clean, tmp_path):
+    shutil.copytree(clean.folder, tmp_path / "run")
+    with pytest.raises(DataError, match="no data folder"):
+        fit(small_recipe(tmp_path / "typo"), out=tmp_path / "run", fresh=True)
+    assert (tmp_path / "run" / "receipt.json").exists()
+    assert not (tmp_path / "run.old-1").exists()
+
+
+def test_a_refused_run_leaves_no_folder(tmp_path):
+    with pytest.raises(DataError):
+        fit(small_recipe(tmp_path / "typo"), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_seconds_are_added_up_over_restarts(root, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_at(patch, 6, Killed())
+        with pytest.raises(Killed):
+            fit(small_recipe(root), out=tmp_path / "run")
+    spent = Checkpointer(tmp_path / "run" / "checkpoints").restore().facts["seconds"]
+    time_s = fit(small_recipe(root), out=tmp_path / "run").time
+    assert time_s["total_s"] > spent["total_s"] > 0
+    assert time_s["data_s"] > spent["data_s"] > 0
+    stages = sum(value for name, value in time_s.items() if name != "total_s")
+    assert stages <= time_s["total_s"] + 0.01
+
+
+def test_a_run_does_not_change_its_precision_on_the_way(root, tmp_path, monkeypatch):
+    recipe = small_recipe(root, precision="auto")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 6, Killed())
+        patch.setattr("foveate.engine.plan._cpu_multiplies_bf16", lambda: False)
+        with pytest.raises(Killed):
+            fit(recipe, out=tmp_path / "run")
+    monkeypatch.setattr("foveate.engine.plan._cpu_multiplies_bf16", lambda: True)
+    with pytest.raises(RecipeError, match="began in fp32 and would go on in bf16"):
+        fit(recipe, out=tmp_path / "run")
+
+
+def test_the_callers_random_numbers_and_threads_are_left_alone(root, tmp_path):
+    torch.manual_seed(3)
+    wanted, threads = torch.rand(4), torch.get_num_threads()
+    torch.manual_seed(3)
+    fit(small_recipe(root, epochs=0.5), out=tmp_path / "run")
+    assert torch.equal(torch.rand(4), wanted)
+    assert torch.get_num_threads() == threads
+
+
+def test_weights_that_are_no_numbers_are_not_scored(root, tmp_path, monkeypatch):
+    real = Trainer.weights
+
+    def broken(self, scored=False):
+        weights = real(self, scored)
+        next(iter(weights.values())).view(-1)[0] = float("nan")
+        return weights
+
+    monkeypatch.setattr(Trainer, "weights", broken)
+    with pytest.raises(NumericalError, match="no numbers, first"):
+        fit(small_recipe(root, epochs=0.5), out=tmp_path / "run")
+    assert not (tmp_path / "run" / "receipt.json").exists()

@@ -46,7 +46,7 @@ def curves(run: Run) -> Safe:
         panels.append(panel(title, at, values, **style, points=True, unit=unit))
     else:
         panels.append(missing("No evaluation yet."))
-    note = "Over optimizer steps. Faint: each step; strong: a running median."
+    note = "Over optimizer steps. Faint: each reading; strong: a running median."
     return section("curves", "Curves", note, tag("div", *panels, class_="grid"))
 
 

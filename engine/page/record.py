@@ -23,8 +23,9 @@ from .markup import (
 )
 
 MACHINE = {
-    "machine": "Machine", "cpu": "CPU", "gpu": "GPU", "python": "Python", "threads": "Threads",
-    "world": "World", "commit": "Commit",
+    "machine": "Machine", "cpu": "CPU", "cores": "Cores", "memory_gb": "Memory, GB", "gpu": "GPU",
+    "python": "Python", "threads": "Threads", "world": "World", "load": "Load at the end",
+    "commit": "Commit",
 }  # fmt: skip
 QUARANTINE_SHOWN = 200  # rows; the receipt has them all
 
@@ -157,7 +158,8 @@ def reproduce(run: Run) -> Safe:
     if run.receipt.get("weights_sha256"):
         lines.append(
             tag("p", "On the same machine type, packages, world and threads per process, the "
-                "weights come out bit-equal: ", short(run.receipt["weights_sha256"]), ".")
+                "last weights come out bit-equal: ", short(run.receipt["weights_sha256"]),
+                ", and those that were scored: ", short(run.receipt.get("scored_sha256")), ".")
         )  # fmt: skip
     note = "With every field that differs from the recipe of that name."
     command = tag("pre", tag("code", shlex.join(words)))

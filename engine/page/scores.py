@@ -23,6 +23,7 @@ from .markup import (
 
 CELLS = 24  # classes up to which a matrix is readable; beyond, the largest confusions are listed
 LISTED = 20
+WORDS = {"auc": "area under ROC, mean of one class against the rest", "loss": "cross-entropy"}
 COUNTS = ("images", "wrong")  # scores that are counts
 SHARES = ("accuracy", "recall", "precision")  # scores that are shares, by the end of their name
 
@@ -35,7 +36,8 @@ def show_scores(run: Run) -> Safe:
     names = [name for split in splits for name in branch(splits, split)]
     own = [name for name in dict.fromkeys(names) if overall(name, names)]
     rows = [
-        (name.replace("_", " "), *(score(branch(splits, s), name) for s in splits)) for name in own
+        (WORDS.get(name, name.replace("_", " ")), *(score(branch(splits, s), name) for s in splits))
+        for name in own
     ]
     note = "In brackets: 95\u202f% interval."
     return section("scores", "Scores", note, table(("", *splits), rows, "numbers"))

@@ -101,7 +101,7 @@ def facts(run: Run) -> Safe:
             ("Steps", steps),
             ("From start to end", seconds(branch(run.receipt, "time").get("total_s"))),
             ("Recipe hash", short(run.recipe_hash)),
-            ("Weights sha256", short(run.receipt.get("weights_sha256"))),
+            (f"Scored weights{scored_name(run)}", short(run.receipt.get("scored_sha256"))),
         )
     )
 
@@ -147,3 +147,9 @@ def claim(run: Run) -> Safe:
     text = tag("p", stated.get("text"), class_="prose") if stated.get("text") else None
     note = "What the recipe sets out to show."
     return section("claim", "Claim", note, text, join(listed) if flaws else None)
+
+
+def scored_name(run: Run) -> str:
+    """Which weights the scores belong to: the last, their moving average, or the best."""
+    name = run.receipt.get("scored")
+    return f" ({name})" if name else ""
