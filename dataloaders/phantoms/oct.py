@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -60,21 +61,43 @@ def new_patient(rng: np.random.Generator, taken: set[int]) -> int:
             return patient
 
 
+def find_encoder() -> str:
+    """simplejpeg, or Pillow where it is missing: their files differ, so a twin says which."""
+    try:
+        import simplejpeg  # noqa: F401
+    except ImportError:
+        return "Pillow"
+    return "simplejpeg"
+
+
 def encode_jpeg(image: Image, goal: int) -> bytes:
     """The largest gray JPEG of at most `goal` bytes, by bisection over the quality."""
-    import simplejpeg
-
+    encode = _with_turbo if find_encoder() == "simplejpeg" else _with_pillow
     low, high = QUALITIES
-    pixels = np.ascontiguousarray(image[:, :, None])
-    best: bytes = simplejpeg.encode_jpeg(pixels, quality=low, colorspace="GRAY")
+    best = encode(image, low)
     while high - low > 1:
         middle = (low + high) // 2
-        data: bytes = simplejpeg.encode_jpeg(pixels, quality=middle, colorspace="GRAY")
+        data = encode(image, middle)
         if len(data) <= goal:
             low, best = middle, data
         else:
             high = middle
     return best
+
+
+def _with_turbo(image: Image, quality: int) -> bytes:
+    import simplejpeg
+
+    pixels = np.ascontiguousarray(image[:, :, None])
+    return simplejpeg.encode_jpeg(pixels, quality=quality, colorspace="GRAY")
+
+
+def _with_pillow(image: Image, quality: int) -> bytes:
+    from PIL import Image as Pictures
+
+    file = io.BytesIO()
+    Pictures.fromarray(np.ascontiguousarray(image)).save(file, "JPEG", quality=quality)
+    return file.getvalue()
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -137,6 +160,8 @@ def write_oct(
     `progress(done, total)` is called from the calling thread. One call per folder at a time.
     """
     card: dict[str, object] = dict(format=FORMAT, kind="oct", train=train, test=test, seed=seed)
+    if find_encoder() != "simplejpeg":
+        card["encoder"] = find_encoder()  # other bytes: another twin
     if is_complete(root, card):
         return
     names = list_names(train, test, seed)
