@@ -76,10 +76,8 @@ class Single:
         for name, parameter in model.named_parameters():
             start = f"optimizer.{name}."
             mine = {n.removeprefix(start): v for n, v in state.items() if n.startswith(start)}
-            optimizer.state[parameter] = {
-                key: value.to(parameter.device if value.dim() else value.device)
-                for key, value in mine.items()
-            }
+            # All of it, AdamW's step count too: fused kernels read it on the device.
+            optimizer.state[parameter] = {k: v.to(parameter.device) for k, v in mine.items()}
 
 
 def make_optimizer(model: nn.Module, settings: Settings) -> Optimizer:

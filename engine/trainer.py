@@ -45,6 +45,7 @@ class Trainer:
         self.plan, self.recipe, self.task = plan, plan.recipe, plan.recipe.task
         self.device = torch.device(plan.machine.device)
         torch.set_num_threads(plan.machine.threads)
+        torch.backends.cudnn.deterministic = True  # a resumed run is bit-equal, on a GPU too
         torch.manual_seed(self.recipe.seed)
         model = self.task.build(self.recipe.data.channels).to(self.device)
         model = model.double() if plan.precision == "fp64" else model
@@ -98,7 +99,9 @@ class Trainer:
 
     def prepare(self, batch: Batch) -> Batch:
         """Raw pixels -> the batch on the device with its images cut, resized and normalised."""
-        data = self.recipe.data
+        data, pinned = self.recipe.data, self.device.type == "cuda"
+        shape = (len(batch.index), batch.size, batch.size, data.channels)
+        room = torch.empty(shape, dtype=DTYPES[self.plan.precision], pin_memory=pinned)
         image = sample(
             batch.pixels,
             batch.start,
@@ -108,8 +111,8 @@ class Trainer:
             channels=data.channels,
             mean=_spread(data.mean, data.channels),
             std=_spread(data.std, data.channels),
-            dtype=DTYPES[self.plan.precision],
             threads=self.plan.machine.threads,
+            out=room.permute(0, 3, 1, 2),
         )
         return replace(batch, image=image).to(self.device)
 
