@@ -36,9 +36,26 @@ def _table(path: Path) -> str:
         f"GPU {identity['gpu']}, Python {identity['python']}, torch {packages['torch']}, "
         f"load {identity['load']} before. `benchmarks/results/{path.name}`"
     )
-    rows = [_row(row) for row in result["rows"]]
-    return "\n".join(
-        [where, "", "| what | measured | range | against |", "|---|---|---|---|", *rows]
+    pairs = [row for row in result["rows"] if row.get("ratio") is not None]
+    single = [row for row in result["rows"] if row.get("ratio") is None]
+    parts = [where]
+    if single:
+        head = ["| what | measured | range | against |", "|---|---|---|---|"]
+        parts.append("\n".join([*head, *map(_row, single)]))
+    if pairs:
+        head = ["| what | foveate | against | ratio | 95 % interval |", "|---|---|---|---|---|"]
+        parts.append("\n".join([*head, *map(_pair, pairs)]))
+    return "\n\n".join(parts)
+
+
+def _pair(row: dict[str, Any]) -> str:
+    """Ratio above 1 is better; a pair whose interval holds 1 shows no difference."""
+    unit = row["unit"]
+    bounds = f"{row['low']:.2f} to {row['high']:.2f}"
+    bounds += "" if row["significant"] else " (no difference shown)"
+    ours, theirs = _say(row["ours"], unit), _say(row["theirs"], unit)
+    return (
+        f"| {row['what']} | {ours} | {row['against']} {theirs} | {row['ratio']:.2f}x | {bounds} |"
     )
 
 

@@ -36,7 +36,10 @@ class Batch:
     """(N,C,S,S) channels-last: what the sample kernel made of it, once it has."""
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch with every tensor but `pixels` on `device`; copies do not block."""
+        """The same batch with every tensor but `pixels` on `device`.
+
+        Copies to a GPU go through pinned memory: from pageable memory they would wait for it.
+        """
         moved: dict[str, Any] = {
             f.name: _move(getattr(self, f.name), device) for f in fields(self) if f.name != "pixels"
         }
@@ -45,6 +48,8 @@ class Batch:
 
 def _move(value: Any, device: torch.device) -> Any:
     if isinstance(value, Tensor):
+        if device.type == "cuda" and value.device.type == "cpu":
+            value = value.pin_memory()  # itself, where it is pinned already
         return value.to(device, non_blocking=True)
     if isinstance(value, dict):
         return {key: _move(item, device) for key, item in value.items()}

@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 
 from ..kernels.sample.params import LONGEST
+from . import pillow
+from .errors import DataError
 
 PIXELS = 178_956_970
 """Largest image taken, as Pillow's bomb limit: a header may claim what memory cannot hold."""
@@ -35,14 +37,15 @@ def decode(data: bytes) -> np.ndarray:
     """Bytes of a JPEG, PNG or TIFF -> (H,W,C) uint8 or uint16, C 1 or 3, contiguous.
 
     Sides are 1 to 32,767 pixels, what the sample kernel takes. Raises Unreadable, and MemoryError
-    where an image of allowed size does not fit: that is the machine's fault, not the image's.
+    where an image of allowed size does not fit, DataError where a package for its format is
+    missing: those are the machine's faults, not the image's.
     """
     if not data:
         raise Unreadable("empty file")
     read = _decoder(data)
     try:
         return _canonical(read(data))
-    except (Unreadable, MemoryError):
+    except (Unreadable, MemoryError, DataError):
         raise
     except Exception as error:  # decoders raise eight kinds on damaged input; all mean the same
         said = " ".join(str(error).split())[:120] or "no reason given"
@@ -62,39 +65,36 @@ def _decoder(data: bytes) -> Callable[[bytes], np.ndarray]:
 
 
 def _jpeg(data: bytes) -> np.ndarray:
-    import simplejpeg
-
+    try:
+        import simplejpeg
+    except ImportError:
+        pillow.say_once("simplejpeg", "JPEGs are decoded by Pillow, slower")
+        return pillow.read_jpeg(data, _check_sides)
     try:
         height, width, colour, _ = simplejpeg.decode_jpeg_header(data, strict=False)
     except (ValueError, KeyError):  # TurboJPEG knows seven ways to sample chroma, libjpeg knows all
-        return _with_pillow(data)
+        return pillow.read_jpeg(data, _check_sides)
     _check_sides(height, width)
     wanted = "GRAY" if colour.upper() == "GRAY" else "RGB"
     # strict: libjpeg fills a cut file with gray and only warns. A cut of 1 byte is found.
     return simplejpeg.decode_jpeg(data, colorspace=wanted, strict=True)
 
 
-def _with_pillow(data: bytes) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        image = Image.open(io.BytesIO(data), formats=("JPEG",))
-    except UnidentifiedImageError:  # its text holds a memory address
-        raise Unreadable("damaged JPEG header") from None
-    _check_sides(image.height, image.width)
-    return np.asarray(image if image.mode == "L" else image.convert("RGB"))
-
-
 def _png(data: bytes) -> np.ndarray:
-    import imagecodecs
-
     _check_sides(int.from_bytes(data[20:24]), int.from_bytes(data[16:20]))
+    try:
+        import imagecodecs
+    except ImportError:
+        pillow.say_once("imagecodecs", "8-bit PNGs are decoded by Pillow, 16-bit ones not at all")
+        return pillow.read_png(data)
     return imagecodecs.png_decode(data)
 
 
 def _tiff(data: bytes) -> np.ndarray:
-    import tifffile
-
+    try:
+        import tifffile
+    except ImportError:
+        raise DataError("an image is a TIFF, which needs tifffile: pip install it") from None
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it logs tags: they may hold names
     try:
         file = tifffile.TiffFile(io.BytesIO(data))

@@ -168,8 +168,7 @@ def run(
 ) -> dict[str, Any]:
     """Train from the newest checkpoint to the end of the plan.
 
-    Returns the facts that survive a restart: seconds spent, best score, torch's version. Raises
-    Preempted after a signal to any of the processes, with everything saved.
+    Returns the facts that survive a restart. Raises Preempted after a signal to any process.
     """
     world = trainer.world
     checkpointer = Checkpointer(folder / "checkpoints", world)

@@ -111,9 +111,16 @@ def field_names(recipe: Recipe) -> list[str]:
 
 
 def describe_fields(recipe: Recipe) -> str:
-    """tyro's help page for every field of a recipe, with its defaults and no colour."""
-    import tyro
+    """tyro's help page for every field of a recipe, with its defaults and no colour.
 
+    Without tyro: names and values, and what to install for the rest.
+    """
+    try:
+        import tyro
+    except ImportError:
+        known = flatten(recipe)
+        lines = [f"  --{name:28} {known[name]}" for name in field_names(recipe)]
+        return "\n".join(["recipe fields (types and meanings: pip install tyro)", *lines])
     told = io.StringIO()
     kind, default = typed(recipe)
     with contextlib.redirect_stdout(told), contextlib.suppress(SystemExit):

@@ -16,6 +16,7 @@ from ..dataloaders.manifest import Manifest
 from ..dataloaders.order import permutation
 from ..dataloaders.pack import Pack
 from ..dataloaders.packing import find_or_build
+from ..dataloaders.phantoms.oct import find_encoder
 from ..dataloaders.phantoms.twins import TWINS
 from ..dataloaders.splits import hold_out, overlap
 from .console import Console
@@ -114,8 +115,10 @@ def parts_of(data: Data, root: Path) -> tuple[str, ...]:
 
 
 def twin_folder(twin: Twin) -> Path:
-    """Where a synthetic twin lies in the cache."""
-    return cache_folder() / "twins" / f"{twin.kind}-{twin.train}-{twin.test}-{twin.seed}"
+    """Where a synthetic twin lies in the cache; one that Pillow encoded is another twin."""
+    name = f"{twin.kind}-{twin.train}-{twin.test}-{twin.seed}"
+    with_pillow = "" if find_encoder() == "simplejpeg" else "-pillow"
+    return cache_folder() / "twins" / (name + with_pillow)
 
 
 def write_twin(twin: Twin, folder: Path, console: Console) -> None:

@@ -49,6 +49,7 @@ class Trainer:
         if self.device.type == "cuda":
             self.device = torch.device("cuda", self.world.local)
         torch.set_num_threads(plan.machine.threads)
+        torch.backends.cudnn.deterministic = True  # a resumed run is bit-equal, on a GPU too
         torch.manual_seed(self.recipe.seed)
         with self.world.first_on_each_machine():  # pretrained weights are downloaded once
             model = self.task.build(self.recipe.data.channels).to(self.device)
@@ -112,7 +113,9 @@ class Trainer:
 
     def prepare(self, batch: Batch) -> Batch:
         """Raw pixels -> the batch on the device with its images cut, resized and normalised."""
-        data = self.recipe.data
+        data, pinned = self.recipe.data, self.device.type == "cuda"
+        shape = (len(batch.index), batch.size, batch.size, data.channels)
+        room = torch.empty(shape, dtype=DTYPES[self.plan.precision], pin_memory=pinned)
         image = sample(
             batch.pixels,
             batch.start,
@@ -122,8 +125,8 @@ class Trainer:
             channels=data.channels,
             mean=_spread(data.mean, data.channels),
             std=_spread(data.std, data.channels),
-            dtype=DTYPES[self.plan.precision],
             threads=self.plan.machine.threads,
+            out=room.permute(0, 3, 1, 2),
         )
         return replace(batch, image=image).to(self.device)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import simplejpeg
+from PIL import Image
 
 from foveate.engine.classification import Classification
 from foveate.engine.recipe import Data, Optimizer, Recipe, Schedule
@@ -33,8 +33,8 @@ def write_pictures(root: Path, train: int = 24, test: int = 9) -> Path:
             folder = root / part / CLASSES[label]
             folder.mkdir(parents=True, exist_ok=True)
             patient = 100 * (1 + (part == "test")) + number // 4
-            data = simplejpeg.encode_jpeg(draw(label, number), 90, colorspace="GRAY")
-            (folder / f"{CLASSES[label]}-{patient}-{number}.jpeg").write_bytes(data)
+            path = folder / f"{CLASSES[label]}-{patient}-{number}.jpeg"
+            Image.fromarray(draw(label, number)[:, :, 0]).save(path, quality=90)
     return root
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -55,21 +56,43 @@ def new_patient(rng: np.random.Generator, taken: set[int]) -> int:
             return patient
 
 
+def find_encoder() -> str:
+    """simplejpeg, or Pillow where it is missing: their files differ, so a twin says which."""
+    try:
+        import simplejpeg  # noqa: F401
+    except ImportError:
+        return "Pillow"
+    return "simplejpeg"
+
+
 def encode_jpeg(image: Image, goal: int) -> bytes:
     """The largest gray JPEG of at most `goal` bytes, by bisection over the quality."""
-    import simplejpeg
-
+    encode = _with_turbo if find_encoder() == "simplejpeg" else _with_pillow
     low, high = QUALITIES
-    pixels = np.ascontiguousarray(image[:, :, None])
-    best: bytes = simplejpeg.encode_jpeg(pixels, quality=low, colorspace="GRAY")
+    best = encode(image, low)
     while high - low > 1:
         middle = (low + high) // 2
-        data: bytes = simplejpeg.encode_jpeg(pixels, quality=middle, colorspace="GRAY")
+        data = encode(image, middle)
         if len(data) <= goal:
             low, best = middle, data
         else:
             high = middle
     return best
+
+
+def _with_turbo(image: Image, quality: int) -> bytes:
+    import simplejpeg
+
+    pixels = np.ascontiguousarray(image[:, :, None])
+    return simplejpeg.encode_jpeg(pixels, quality=quality, colorspace="GRAY")
+
+
+def _with_pillow(image: Image, quality: int) -> bytes:
+    from PIL import Image as Pictures
+
+    file = io.BytesIO()
+    Pictures.fromarray(np.ascontiguousarray(image)).save(file, "JPEG", quality=quality)
+    return file.getvalue()
 
 
 def picture(name: Name, seed: int) -> Picture:
@@ -96,4 +119,7 @@ def write_oct(
     See `write_tree` for what is left alone, completed and refused.
     """
     pictures = [picture(name, seed) for name in list_names(train, test, seed)]
-    write_tree(root, make_card("oct", train, test, seed), pictures, progress)
+    card = make_card("oct", train, test, seed)
+    if find_encoder() != "simplejpeg":
+        card["encoder"] = find_encoder()  # other bytes: another twin
+    write_tree(root, card, pictures, progress)

@@ -1,0 +1,117 @@
+"""gpu_check without a card: every stage that can run does, and no stage ends another."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import gpu_check
+import pytest
+import roofline
+import torch
+from gpu_check import Check, Stage
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(out: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "benchmarks" / "gpu_check.py"), "--out", str(out), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=290, check=False)
+
+
+def result(out: Path) -> dict:
+    (path,) = out.glob("*_????-??-??.json")
+    return json.loads(path.read_text())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a card")
+def test_without_a_card_it_says_so_in_one_line(tmp_path):
+    done = run(tmp_path / "out")
+    assert done.returncode == gpu_check.NO_CARD
+    assert done.stdout.count("\n") == 1 and "no CUDA device" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_rehearsal_runs_every_kind_of_stage(tmp_path):
+    done = run(tmp_path, "--rehearse", "--only", "copy", "matrix", "eager", "graph", "quickstart")
+    assert done.returncode == 0, done.stdout + (tmp_path / "log.txt").read_text()[-3000:]
+    found = result(tmp_path)
+    rows = {row["what"]: row for row in found["rows"]}
+    (step,) = [
+        row for what, row in rows.items() if "batch 2, eager" in what and "," not in what[40:]
+    ]
+    assert step["against"] == "roofline" and step["theirs"] > step["ours"] > 0
+    assert step["low"] <= step["ours"] <= step["high"]
+    assert found["facts"]["bandwidth"] > 0 and found["identity"]["packages"]["torch"]
+    assert any("quickstart" in what and "accuracy" in what for what in rows)
+    assert found["rehearsal"] is True
+
+
+@pytest.mark.slow
+def test_the_whole_rehearsal_passes(tmp_path):
+    done = run(tmp_path, "--rehearse")
+    assert done.returncode == 0, done.stdout + (tmp_path / "log.txt").read_text()[-3000:]
+    stages = [stage["stage"] for stage in result(tmp_path)["stages"]]
+    assert stages == [stage.name for stage in gpu_check.STAGES]
+
+
+PLANTED = """
+import json, os, sys, time
+stage, _, path = sys.argv[1:4]
+json.dump({"rows": [{"what": stage}], "skipped": ["no " + stage]}, open(path, "w"))
+{"sound": lambda: 0, "asleep": lambda: time.sleep(600), "dead": os.abort}[stage]()
+"""
+
+
+def test_a_stage_that_dies_or_hangs_ends_itself_alone_and_keeps_its_rows(tmp_path, capsys):
+    script = tmp_path / "planted.py"
+    script.write_text(PLANTED)
+    check = Check(tmp_path / "out", rehearse=False)
+    for name, limit_s in (("dead", 60), ("asleep", 2), ("sound", 60)):
+        check.run(Stage(name, str(script), limit_s))
+    found = result(tmp_path / "out")
+    assert [row["what"] for row in found["rows"]] == ["dead", "asleep", "sound"]
+    assert [f["stage"] for f in found["failed"]] == ["dead", "asleep"]
+    assert "limit" in found["failed"][1]["reason"]
+    assert [s["reason"] for s in found["skipped"]] == ["no dead", "no asleep", "no sound"]
+    assert "dead: FAILED" in capsys.readouterr().out
+
+
+def test_stages_that_time_does_not_allow_are_skipped_with_that_reason(tmp_path):
+    check = Check(tmp_path, rehearse=True)
+    check.end = 0.0
+    check.run(gpu_check.STAGES[0])
+    assert result(tmp_path)["skipped"] == [{"stage": "identity", "reason": "no time was left"}]
+
+
+@pytest.fixture(scope="module")
+def resnet50():
+    from torchvision.models import resnet50
+
+    with torch.device("meta"):
+        model = resnet50(num_classes=4)
+    return [roofline.operations(model, 3, 224, fused) for fused in (False, True)]
+
+
+def test_resnet50_has_the_flops_and_bytes_of_the_analysis(resnet50):
+    plain, fused = resnet50
+    assert roofline.flops(plain) == pytest.approx(24.54e9, rel=2e-3)
+    assert roofline.traffic(plain) == pytest.approx(346e6, rel=5e-3)
+    assert roofline.flops(fused) == roofline.flops(plain)
+    assert roofline.traffic(fused) < 0.65 * roofline.traffic(plain)
+
+
+@pytest.mark.parametrize(
+    ("rate", "bandwidth", "images"),
+    [(125e12, 0.9e12, 2105), (312e12, 2.04e12, 4910), (989e12, 3.35e12, 9150)],
+)
+def test_the_roofline_of_known_cards_is_that_of_the_analysis(resnet50, rate, bandwidth, images):
+    assert roofline.images_per_s(resnet50[0], rate, bandwidth) == pytest.approx(images, rel=5e-3)
+    assert "limited by memory" in roofline.limited_by(resnet50[0], rate, bandwidth)
+
+
+def test_the_readings_of_the_card_keep_their_extremes():
+    readings = [{"power.draw": "70.1", "mig": "N/A"}, {"power.draw": "650.0"}, {}]
+    assert gpu_check.extremes(readings) == {"power.draw": [70.1, 650.0]}
