@@ -140,6 +140,15 @@ def _add_json(verb: Parser, what: str) -> None:
     verb.add_argument("--json", metavar="PATH", help=f"write the {what} as JSON, - for stdout")
 
 
+def _add_tracking(verb: Parser) -> None:
+    verb.add_argument(
+        "--tracking",
+        metavar="URI",
+        help="MLflow server or database, or none (default MLFLOW_TRACKING_URI, or mlflow.db "
+        "beside the run folder)",
+    )
+
+
 def _add_recipes(verbs: Any) -> None:
     inner = _group(verbs, "recipes", "what can be trained", "ls|show|cp|diff", "recipes_ls")
     _verb(inner, "ls", "recipes_ls", "list recipes and their variants")
@@ -160,6 +169,7 @@ def _add_running(verbs: Any) -> None:
     _add_json(train, "receipt")
     train.add_argument("--out", metavar="DIR", help="run folder (default runs/NAME-HASH)")
     train.add_argument("--fresh", action="store_true", help="set an old run aside first")
+    _add_tracking(train)
 
 
 def _add_scoring(verbs: Any) -> None:
@@ -188,13 +198,16 @@ def _add_data(verbs: Any) -> None:
 
 
 def _add_runs(verbs: Any) -> None:
-    text = "list, show and remove run folders"
-    inner = _group(verbs, "runs", text, "ls|show|rm", "runs_ls")
+    text = "list, show, replay and remove run folders"
+    inner = _group(verbs, "runs", text, "ls|show|sync|rm", "runs_ls")
     verbs.choices["runs"].set_defaults(folder=Path("runs"))
     ls = _verb(inner, "ls", "runs_ls", "list the runs of a folder")
     ls.add_argument("folder", metavar="DIR", nargs="?", default=Path("runs"), type=Path)
     show = _verb(inner, "show", "runs_show", "one run in full")
     show.add_argument("folder", metavar="RUN", type=Path)
+    sync = _verb(inner, "sync", "runs_sync", "bring MLflow up to date with a run's metrics.jsonl")
+    sync.add_argument("folder", metavar="RUN", type=Path)
+    _add_tracking(sync)
     remove = _verb(inner, "rm", "runs_rm", "delete a run folder, and nothing that is none")
     remove.add_argument("folder", metavar="RUN", type=Path)
     page = _verb(verbs, "report", "report", "write a run's report.html again")

@@ -19,8 +19,10 @@ from .planning import check_recipe
 from .prepare import Clock, Prepared, list_data, prepare
 from .receipt import Receipt, read_receipt
 from .recipe import Recipe
+from .replay import Replay, catch_up
 from .report import write_report
 from .runs import default_folder, hold_folder, read_json, write_json, write_recipe
+from .sampler import Sampler
 from .stop import Stop
 from .tracking import Tracker, read_metrics, rewind
 from .trainer import Trainer
@@ -32,11 +34,14 @@ def fit(
     out: str | Path | None = None,
     fresh: bool = False,
     console: Console | None = None,
+    tracking: str | None = None,
 ) -> Receipt:
     """Train a recipe to its end, or go on where it was stopped; returns its receipt.
 
     The run lies in `out`, by default `runs/<recipe>-<hash>`. A finished run returns its receipt
-    at once; `fresh` sets it aside and starts over. Raises RecipeError, DataError, StorageError,
+    at once; `fresh` sets it aside and starts over. `tracking` is an MLflow URI or "none", by
+    default MLFLOW_TRACKING_URI or `mlflow.db` beside the run folder; nothing waits for it but the
+    end, for 5 seconds at most. Raises RecipeError, DataError, StorageError,
     NumericalError, each with one line that says what to do, and Preempted after a signal.
     """
     folder = Path(out) if out else default_folder(recipe)
@@ -47,9 +52,11 @@ def fit(
             console.say(f"already finished: {folder}")
             if not (folder / "report.html").exists():  # killed between the receipt and the report
                 write_report(folder)
+            catch_up(folder, tracking, console)
             return done
+        replay = Replay(folder, tracking, console)
         try:
-            return _execute(recipe, folder, console)
+            return _execute(recipe, folder, console, replay)
         except BaseException as error:
             known = explain(error)
             if known is not None and not isinstance(known, Preempted):
@@ -58,9 +65,11 @@ def fit(
             if known is None or known is error:
                 raise
             raise known from error
+        finally:
+            replay.close()
 
 
-def _execute(recipe: Recipe, folder: Path, console: Console) -> Receipt:
+def _execute(recipe: Recipe, folder: Path, console: Console, replay: Replay) -> Receipt:
     clock = Clock()
     began = time.perf_counter()
     check_recipe(recipe, console)
@@ -79,7 +88,7 @@ def _execute(recipe: Recipe, folder: Path, console: Console) -> Receipt:
     (folder / "failure.json").unlink(missing_ok=True)
     for note in (*plan.notes, *listing.differences):
         console.say(f"note: {note}")
-    state = run(plan, trainer, prepared, folder, console)
+    state = run(plan, trainer, prepared, folder, console, replay)
     return close_run(trainer, prepared, folder, console, clock, state)
 
 
@@ -91,7 +100,7 @@ def _machine(folder: Path) -> Machine:
 
 
 def run(
-    plan: Plan, trainer: Trainer, prepared: Prepared, folder: Path, console: Console
+    plan: Plan, trainer: Trainer, prepared: Prepared, folder: Path, console: Console, replay: Replay
 ) -> dict[str, Any]:
     """Train from the newest checkpoint to the end of the plan.
 
@@ -101,13 +110,14 @@ def run(
     checkpointer = Checkpointer(folder / "checkpoints")
     facts = _resume(trainer, prepared, checkpointer, folder, console)
     tracker = Tracker(folder / "metrics.jsonl")
+    replay.start()
     feed = prepared.feed("train", plan.recipe)
-    evidence.show_samples(folder, trainer, feed)
+    evidence.show(folder, trainer, feed)
     journal = Journal(plan, trainer, tracker, console, facts)
     if trainer.step:
         journal.event("resumed")
     try:
-        with Stop() as stop:
+        with Stop() as stop, Sampler(tracker, journal):
             for report in trainer.steps(feed):
                 journal.note(report)
                 if report.step in plan.evals:

@@ -75,7 +75,7 @@ def plan(known: Namespace) -> int:
 
 
 def train(known: Namespace) -> int:
-    """`foveate train RECIPE [--out DIR] [--fresh]`"""
+    """`foveate train RECIPE [--out DIR] [--fresh] [--tracking URI]`"""
     if known.help:
         return _help(known)
     recipe = _recipe(known)
@@ -83,7 +83,9 @@ def train(known: Namespace) -> int:
     from .fit import fit
 
     with closing(_console(known)) as console:
-        receipt = fit(recipe, out=known.out, fresh=known.fresh, console=console)
+        receipt = fit(
+            recipe, out=known.out, fresh=known.fresh, console=console, tracking=known.tracking
+        )
     if not _write_json(known.json, receipt.to_dict()):
         print(receipt.describe())
     return 0
@@ -196,6 +198,15 @@ def runs_rm(known: Namespace) -> int:
     check_removable(known.folder)
     remove_run(known.folder.resolve())
     print(f"removed {known.folder}")
+    return 0
+
+
+def runs_sync(known: Namespace) -> int:
+    """`foveate runs sync RUN [--tracking URI]`"""
+    check_run(known.folder)
+    from .replay import sync_run
+
+    print(sync_run(known.folder, known.tracking))
     return 0
 
 
