@@ -77,7 +77,7 @@ class Replay:
         except Exception as error:  # stores, drivers and HTTP have errors of their own
             if isinstance(error, TrackingError) and error.final:
                 raise
-            if not self._failing:
+            if not self._failing and not self._left.is_set():  # nothing is said after the end
                 self._say(error)
             self._failing = True
             return False

@@ -144,6 +144,8 @@ def train_watched(out: Path, uri: str) -> None:
     from foveate.engine.fit import fit
 
     fit(small_recipe(write_pictures(out.parent / "data"), epochs=1), out=out, tracking=uri or None)
+    for thread in set(threading.enumerate()) - {threading.current_thread()}:
+        thread.join(5)  # telemetry asks from a thread of its own, when MLflow is imported
     names = ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION")
     print(json.dumps({"asked": asked, "environment": {n: os.environ.get(n) for n in names}}))
 

@@ -41,7 +41,7 @@ def deterministic(folder):
 def test_a_broken_server_costs_no_step_and_no_line(root, done, tmp_path, monkeypatch, caplog, how):
     caplog.set_level(logging.INFO, "foveate")
     monkeypatch.setattr(replaying, "WAIT_S", 0.5)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "600")  # longer than a test may take
     out = tmp_path / "run"
     with server(BROKEN.get(how)) as answering:
         host = closed_port() if how == "refuses" else answering
