@@ -141,6 +141,15 @@ def _add_json(verb: Parser, what: str) -> None:
     verb.add_argument("--json", metavar="PATH", help=f"write the {what} as JSON, - for stdout")
 
 
+def _add_tracking(verb: Parser) -> None:
+    verb.add_argument(
+        "--tracking",
+        metavar="URI",
+        help="MLflow server or database, or none (default MLFLOW_TRACKING_URI, or mlflow.db "
+        "beside the run folder)",
+    )
+
+
 def _add_recipes(verbs: Any) -> None:
     inner = _group(verbs, "recipes", "what can be trained", "ls|show|cp|diff", "recipes_ls")
     _verb(inner, "ls", "recipes_ls", "list recipes and their variants")
@@ -169,6 +178,7 @@ def _add_training(verb: Parser) -> None:
     _add_json(verb, "receipt")
     verb.add_argument("--out", metavar="DIR", help="run folder (default runs/NAME-HASH)")
     verb.add_argument("--fresh", action="store_true", help="set an old run aside first")
+    _add_tracking(verb)
 
 
 def _add_scoring(verbs: Any) -> None:
@@ -197,8 +207,8 @@ def _add_data(verbs: Any) -> None:
 
 
 def _add_runs(verbs: Any) -> None:
-    text = "list, show and remove run folders"
-    inner = _group(verbs, "runs", text, "ls|show|rm", "verbs_runs.runs_ls")
+    text = "list, show, replay and remove run folders"
+    inner = _group(verbs, "runs", text, "ls|show|sync|rm", "verbs_runs.runs_ls")
     verbs.choices["runs"].set_defaults(folder=Path("runs"))
     ls = _verb(inner, "ls", "verbs_runs.runs_ls", "list the runs of a folder")
     ls.add_argument("folder", metavar="DIR", nargs="?", default=Path("runs"), type=Path)
@@ -206,6 +216,10 @@ def _add_runs(verbs: Any) -> None:
     show.add_argument("folder", metavar="RUN", type=Path)
     show.add_argument("other", metavar="OTHER", type=Path, nargs="?", help="hold RUN against it")
     _add_json(show, "receipt or comparison")
+    text = "bring MLflow up to date with a run's metrics.jsonl"
+    sync = _verb(inner, "sync", "verbs_runs.runs_sync", text)
+    sync.add_argument("folder", metavar="RUN", type=Path)
+    _add_tracking(sync)
     remove = _verb(
         inner, "rm", "verbs_runs.runs_rm", "delete a run folder, and nothing that is none"
     )

@@ -20,6 +20,12 @@ from .trainer import Trainer
 SHOWN = 24
 
 
+def show(folder: Path, trainer: Trainer, feed: Feed) -> None:
+    """What a run is, before its first step: the images as the model sees them, and the model."""
+    show_samples(folder, trainer, feed)
+    show_model(folder, trainer)
+
+
 def show_samples(folder: Path, trainer: Trainer, feed: Feed) -> None:
     """`evidence/samples.png`: the first images of the run, augmented as the model sees them."""
     path = folder / "evidence" / "samples.png"
@@ -31,6 +37,14 @@ def show_samples(folder: Path, trainer: Trainer, feed: Feed) -> None:
     names = [trainer.task.classes[k] for k in batch.target["label"].tolist()]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_sheet(path, _pictures(batch), names, columns=8)
+
+
+def show_model(folder: Path, trainer: Trainer) -> None:
+    """`evidence/model.txt`: every layer of the model, and how many numbers it learns."""
+    path = folder / "evidence" / "model.txt"
+    count = sum(value.numel() for value in trainer.plain.parameters())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{count:,} parameters\n{trainer.plain}\n")
 
 
 def show_wrong(folder: Path, split: str, trainer: Trainer, prepared: Prepared, rows: Rows) -> None:

@@ -17,7 +17,7 @@ EXIT_CODES = {
     10: "a recipe field is unknown, of the wrong type or impossible",
     20: "data missing, damaged or not what the recipe says",
     30: "out of memory",
-    40: "communication between processes failed",
+    40: "communication between processes, or with a tracking server, failed",
     50: "storage full, read-only or damaged",
     60: "the loss is not a number",
     143: "stopped on request after a save; the same command goes on",
@@ -40,6 +40,17 @@ class NumericalError(FoveateError):
     """Training left the numbers."""
 
     exit_code = 60
+
+
+class TrackingError(FoveateError):
+    """MLflow could not be brought up to date. Never raised by `fit`: training does not need it."""
+
+    exit_code = 40
+
+    def __init__(self, text: str, final: bool = False) -> None:
+        super().__init__(text)
+        self.final = final
+        """Whether trying again later is of no use."""
 
 
 class Preempted(FoveateError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ from .planning import check_recipe
 from .prepare import Clock, Prepared, list_data, prepare
 from .receipt import Receipt, read_receipt
 from .recipe import Recipe, expand
+from .replay import Replay, catch_up
 from .report import write_report
 from .runs import default_folder, hold_folder, read_json, write_json, write_recipe
+from .sampler import Sampler
 from .stop import Stop
 from .tracking import Tracker, read_metrics, rewind
 from .trainer import Trainer
@@ -37,11 +39,14 @@ def fit(
     out: str | Path | None = None,
     fresh: bool = False,
     console: Console | None = None,
+    tracking: str | None = None,
 ) -> Receipt:
     """Train a recipe to its end, or go on where it was stopped; returns its receipt.
 
     The run lies in `out`, by default `runs/<recipe>-<hash>`. A finished run returns its receipt
-    at once; `fresh` sets it aside and starts over. Raises RecipeError, DataError, StorageError,
+    at once; `fresh` sets it aside and starts over. `tracking` is an MLflow URI or "none", by
+    default MLFLOW_TRACKING_URI or `mlflow.db` beside the run folder; nothing waits for it but the
+    end, for 5 seconds at most. Raises RecipeError, DataError, StorageError,
     NumericalError, each with one line that says what to do, and Preempted after a signal.
     """
     folder = Path(out) if out else default_folder(recipe)
@@ -52,7 +57,10 @@ def fit(
         holding = hold_folder(folder, recipe, fresh) if world.leads else nullcontext()
         with holding:
             if not _is_finished(recipe, folder, world, talk):
-                _run_to_the_end(recipe, folder, talk, world)
+                with closing(Replay(folder, tracking if world.leads else "none", talk)) as replay:
+                    _run_to_the_end(recipe, folder, talk, world, replay)
+            elif world.leads:
+                catch_up(folder, tracking, talk)
             world.wait()  # the others read what the leader wrote
             receipt = read_receipt(folder)
     assert receipt is not None, "the leader wrote it"
@@ -97,10 +105,12 @@ def _check_same_data(recipe: Recipe, folder: Path, receipt: Receipt, console: Co
         )
 
 
-def _run_to_the_end(recipe: Recipe, folder: Path, console: Console, world: World) -> None:
+def _run_to_the_end(
+    recipe: Recipe, folder: Path, console: Console, world: World, replay: Replay
+) -> None:
     """Execute; what ends the run is explained in one line and left behind in failure.json."""
     try:
-        _execute(recipe, folder, console, world)
+        _execute(recipe, folder, console, world, replay)
     except BaseException as error:
         known = explain(error)
         begun = world.leads and (folder / "recipe.json").exists()
@@ -112,7 +122,7 @@ def _run_to_the_end(recipe: Recipe, folder: Path, console: Console, world: World
         raise known from error
 
 
-def _execute(recipe: Recipe, folder: Path, console: Console, world: World) -> None:
+def _execute(recipe: Recipe, folder: Path, console: Console, world: World, replay: Replay) -> None:
     clock = Clock()
     began = time.perf_counter()
     machine = _machine(folder, world)
@@ -134,7 +144,7 @@ def _execute(recipe: Recipe, folder: Path, console: Console, world: World) -> No
     clock.add("pack_s", began)
     for note in (*plan.notes, *listing.differences):
         console.say(f"note: {note}")
-    facts = run(plan, trainer, prepared, folder, console, clock)
+    facts = run(plan, trainer, prepared, folder, console, clock, replay)
     close_run(trainer, prepared, folder, console, clock, facts)
 
 
@@ -165,22 +175,21 @@ def run(
     folder: Path,
     console: Console,
     clock: Clock,
+    replay: Replay,
 ) -> dict[str, Any]:
-    """Train from the newest checkpoint to the end of the plan.
-
-    Returns the facts that survive a restart. Raises Preempted after a signal to any process.
-    """
+    """Train to the end of the plan -> facts that survive a restart. Raises Preempted."""
     world = trainer.world
     checkpointer = Checkpointer(folder / "checkpoints", world)
     facts = _resume(trainer, prepared, checkpointer, folder, console)
     clock.go_on(facts["seconds"])
     feed = prepared.feed("train", plan.recipe)
     if world.leads:
-        evidence.show_samples(folder, trainer, feed)
+        evidence.show(folder, trainer, feed)
     tracker = Tracker(folder / "metrics.jsonl" if world.leads else None)
+    replay.start()
     journal = Journal(plan, trainer, tracker, console, facts)
     try:
-        with Stop() as stop:
+        with Stop() as stop, Sampler(tracker, journal):
             for report in trainer.steps(feed):
                 journal.note(report)
                 stopping = world.any(bool(stop.asked))
@@ -193,16 +202,20 @@ def run(
                     checkpointer.wait()
                     raise Preempted(_farewell(stop, report.step, plan.steps))
     finally:
-        try:
-            checkpointer.close()
-        finally:
-            tracker.close()
+        _close_both(checkpointer, tracker)
     return facts
 
 
 def _farewell(stop: Stop, step: int, steps: int) -> str:
     who = stop.asked or "another process"
     return f"stopped by {who} after step {step} of {steps}, saved; the same command goes on"
+
+
+def _close_both(checkpointer: Checkpointer, tracker: Tracker) -> None:
+    try:
+        checkpointer.close()  # it may have failed to write
+    finally:
+        tracker.close()
 
 
 def _resume(

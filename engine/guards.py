@@ -10,7 +10,7 @@ from .failure import RecipeError
 
 OF_A_RUN = (
     *("recipe.json", "plan.json", "metrics.", "receipt.json", "failure.json", "report.html"),
-    *("checkpoints", "weights", "evidence", "lock", ".report.html."),
+    *("checkpoints", "weights", "evidence", "lock", ".report.html.", "mlflow.json", "mlflow.lock"),
 )
 """How the names begin that a run writes."""
 

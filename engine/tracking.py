@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +13,21 @@ from typing import Any
 class Tracker:
     """Appends lines to `metrics.jsonl`; what it has written is on the disk when `sync` returns.
 
-    Without a path it writes nothing: on every rank but the leader.
+    Without a path it writes nothing: on every rank but the leader. Any thread may log. MLflow is
+    a replay of this file (`replay.py`): nothing here waits for it.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._file = open(path or os.devnull, "a")  # noqa: SIM115 - open for the whole run
         self._durable = path is not None
+        self._one_at_a_time = threading.Lock()
 
     def log(self, kind: str, step: int, **values: Any) -> None:
-        """One line. Values are plain, seconds and shares, never tensors."""
-        self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
-        self._file.flush()
+        """One line. Values are plain, seconds and shares, never tensors; `at`: s since 1970."""
+        facts = {"kind": kind, "step": step, "at": round(time.time(), 3), **values}
+        with self._one_at_a_time:
+            self._file.write(json.dumps(facts) + "\n")
+            self._file.flush()
 
     def sync(self) -> None:
         """Wait until every line is on the disk; before a checkpoint claims they are."""

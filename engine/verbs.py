@@ -75,7 +75,7 @@ def plan(known: Namespace) -> int:
 
 
 def train(known: Namespace) -> int:
-    """`foveate train RECIPE [--out DIR] [--fresh]`"""
+    """`foveate train RECIPE [--out DIR] [--fresh] [--tracking URI]`"""
     if known.help:
         return _help(known)
     recipe = _recipe(known)
@@ -83,7 +83,9 @@ def train(known: Namespace) -> int:
     from .fit import fit
 
     with closing(_console(known)) as console:
-        receipt = fit(recipe, out=known.out, fresh=known.fresh, console=console)
+        receipt = fit(
+            recipe, out=known.out, fresh=known.fresh, console=console, tracking=known.tracking
+        )
     if os.environ.get("RANK", "0") != "0":
         return 0  # one of several processes speaks
     if not _write_json(known.json, receipt.to_dict()):
@@ -108,6 +110,7 @@ def launch_local(known: Namespace) -> int:
     words += ["--out", known.out] if known.out else []
     words += ["--fresh"] * known.fresh + ["-q"] * known.quiet + ["-v"] * known.verbose
     words += ["--json", known.json] if known.json else []
+    words += ["--tracking", known.tracking] if known.tracking else []
     return launch_local(known.nproc, words)
 
 

@@ -88,6 +88,15 @@ def runs_rm(known: Namespace) -> int:
     return 0
 
 
+def runs_sync(known: Namespace) -> int:
+    """`foveate runs sync RUN [--tracking URI]`"""
+    check_run(known.folder)
+    from .replay import sync_run
+
+    print(sync_run(known.folder, known.tracking))
+    return 0
+
+
 def report(known: Namespace) -> int:
     """`foveate report RUN`"""
     from .report import write_report

@@ -13,6 +13,8 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # sums depend on the thread count, in every process
 
+os.environ["MLFLOW_TRACKING_URI"] = "none"  # test_replay.py names the stores that it replays into
+
 import pytest
 import torch
 

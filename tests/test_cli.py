@@ -124,7 +124,7 @@ MISTAKES = [
     ("zzz", 2, r"no verb 'zzz'; it is one of recipes plan train"),
     ("recipes sohw oct2017", 2, r"no verb 'sohw'; did you mean 'show'\?"),
     ("data", 2, r"needs a verb: synth or pack"),
-    ("runs finished", 2, r"no verb 'finished'; it is one of ls show rm"),
+    ("runs finished", 2, r"no verb 'finished'; it is one of ls show sync rm"),
     ("--jsno=x recipes ls", 2, r"no flag --jsno"),
     ("recipes ls --jsn x", 2, r"no flag --jsn"),
     ("recipes ls more", 2, r"'more' is one word too many"),
