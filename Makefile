@@ -5,13 +5,14 @@ TRAIN_EXTRAS :=
 TEST_EXTRAS := dev
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow lint clean
+.PHONY: help quickstart test test-slow soak lint clean
 .NOTPARALLEL:
 
 help:
 	@echo "make quickstart   make a small synthetic OCT set, train on it, show the report"
 	@echo "make test         lint, types, and every test that is not slow"
 	@echo "make test-slow    the slow tests"
+	@echo "make soak         the longest: every twin learned, the whole GPU check rehearsed"
 	@echo "make lint         ruff and mypy"
 	@echo "make clean        remove what building and testing left (.venv and runs/ stay)"
 	@echo
@@ -25,11 +26,15 @@ quickstart:
 	$(BIN)/foveate train oct2017:quickstart $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not soak" $(ARGS)
 
 test-slow:
 	@sh -eu -c "$$SETUP" setup "$(TEST_EXTRAS)"
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+soak:
+	@sh -eu -c "$$SETUP" setup "$(TEST_EXTRAS)"
+	$(BIN)/python -m pytest -m soak $(ARGS)
 
 lint:
 	@sh -eu -c "$$SETUP" setup "$(TEST_EXTRAS)"

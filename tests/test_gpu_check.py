@@ -49,7 +49,8 @@ def test_the_rehearsal_runs_every_kind_of_stage(tmp_path):
     assert found["rehearsal"] is True
 
 
-@pytest.mark.slow
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
 def test_the_whole_rehearsal_passes(tmp_path):
     done = run(tmp_path, "--rehearse")
     assert done.returncode == 0, done.stdout + (tmp_path / "log.txt").read_text()[-3000:]

@@ -169,7 +169,8 @@ def test_brightness_does_not_give_the_class_away(name, most, tmp_path):
     assert max(scores) <= most
 
 
-@pytest.mark.slow
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("name", "least"), [("brain_mri", 0.6), ("chest_xray", 0.7)])
 def test_a_quickstart_learns_more_than_brightness(name, least, tmp_path):
     recipe = find(f"{name}:quickstart")
