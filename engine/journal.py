@@ -36,7 +36,7 @@ class Journal:
         channels = plan.recipe.data.channels
         sides = {side for _, side in plan.resolutions}
         self.flops = {side: training_flops(trainer.plain, channels, side) for side in sides}
-        self._mark = 0.0
+        self._mark, self._read = 0.0, self.step
         self.restart()
         if self.step:
             self.event("resumed")
@@ -51,9 +51,10 @@ class Journal:
         batch = self.plan.recipe.batch
         self.step = report.step
         self.meter.add(batch, report.wait_s, batch * self.flops[report.size])
-        if report.step % self.plan.log_every and report.step not in self.plan.saves:
+        if not self._is_due(report.step):
             self.facts["train_s"] = time.perf_counter() - self._mark
             return
+        self._read = report.step
         parts = self.world.sum([float(value) for value in report.losses.values()])
         losses = dict(zip(report.losses, parts, strict=True))
         norm = round(float(report.grad_norm), 5)
@@ -73,6 +74,11 @@ class Journal:
         left = (self.plan.steps - report.step) * batch
         values["eta_s"] = left / max(values["images_per_s"], 1e-9)
         self.console.step(describe(values), report.step, self.plan.steps)
+
+    def _is_due(self, step: int) -> bool:
+        """At intervals and before each save; a rate over a step or two after a save says little."""
+        every = self.plan.log_every
+        return step in self.plan.saves or (step % every == 0 and 2 * (step - self._read) >= every)
 
     def scored(self, split: str, scores: dict[str, float]) -> None:
         """A line of scores; the time that scoring took does not count as training."""
