@@ -18,9 +18,9 @@ import simplejpeg
 import torch
 
 import foveate
-from foveate.engine import arguments, verbs
 from foveate.engine.cli import main
-from foveate.engine.overrides import field_names
+from foveate.engine.verbs import arguments, recipes
+from foveate.engine.verbs.overrides import field_names
 from foveate.recipes.oct2017 import recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -344,13 +344,13 @@ def test_whatever_ends_a_verb_ends_in_one_line(foveate_says, monkeypatch, error,
     def fail(known):
         raise error
 
-    monkeypatch.setattr(verbs, "recipes_ls", fail)
+    monkeypatch.setattr(recipes, "ls", fail)
     got, out, err = foveate_says("recipes ls")
     assert (got, out) == (code, "") and err.startswith(said) and err.count("\n") <= 1
 
 
 def test_a_bug_of_ours_is_not_hidden(foveate_says, monkeypatch):
-    monkeypatch.setattr(verbs, "recipes_ls", lambda known: [][1])
+    monkeypatch.setattr(recipes, "ls", lambda known: [][1])
     with pytest.raises(IndexError):
         foveate_says("recipes ls")
 
