@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zlib
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +16,7 @@ import numpy as np
 from .decode import Unreadable, decode
 from .errors import DataError
 from .manifest import Manifest
-from .pack import DELETE_IT, Pack, pyramid
+from .pack import Pack, pyramid, spread
 
 
 @dataclass
@@ -25,15 +26,29 @@ class Loaded:
     sha256: bytes
     levels: list[np.ndarray] = field(default_factory=list)
     reason: str = ""
+    crc32: int = 0
+    """Of the levels' bytes, one after the other."""
 
 
-def _load(manifest: Manifest, number: int) -> Loaded:
+def load(manifest: Manifest, number: int, side: int = 0) -> Loaded:
+    """Read, decode, reduce to `side` (0: not at all) and halve one file."""
     data = read_source(manifest, number)
-    loaded = Loaded(hashlib.sha256(data).digest())
+    digest = hashlib.sha256(data).digest()
     try:
-        loaded.levels = pyramid(decode(data))
+        return prepare_levels(digest, decode(data), side)
     except Unreadable as error:
-        loaded.reason = str(error)
+        return Loaded(digest, reason=str(error))
+
+
+def prepare_levels(digest: bytes, pixels: np.ndarray, side: int = 0) -> Loaded:
+    """(H,W,C) -> what a pack stores of it."""
+    if side:
+        from ..kernels.shrink import shrink  # imports numba: not for a full-size pack
+
+        pixels = shrink(pixels, side)
+    loaded = Loaded(digest, pyramid(pixels))
+    for level in loaded.levels:
+        loaded.crc32 = zlib.crc32(np.ascontiguousarray(level).data, loaded.crc32)
     return loaded
 
 
@@ -64,13 +79,15 @@ def _place(manifest: Manifest, number: int) -> Path:
     return manifest.root / str(manifest.part[number]) / manifest.classes[manifest.label[number]]
 
 
-def load_all(manifest: Manifest, threads: int) -> Generator[Loaded, None, None]:
-    """Every file in manifest order, `threads` at work and at most 4 per thread in memory."""
+def load_all(
+    manifest: Manifest, threads: int, side: int = 0, first: int = 0
+) -> Generator[Loaded, None, None]:
+    """Files from `first` on in manifest order, `threads` at work, at most 4 a thread in memory."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     waiting: deque[Future[Loaded]] = deque()
     try:
-        for number in range(len(manifest)):
-            waiting.append(pool.submit(_load, manifest, number))
+        for number in range(first, len(manifest)):
+            waiting.append(pool.submit(load, manifest, number, side))
             if len(waiting) >= 4 * threads:
                 yield waiting.popleft().result()
         while waiting:
@@ -88,10 +105,6 @@ def check_sources(manifest: Manifest, pack: Pack, samples: int = 16) -> None:
         if hashlib.sha256(read_source(manifest, number)).digest() != pack.sha256[number].tobytes():
             raise DataError(
                 f"files in {_place(manifest, number)} are not those that pack {pack.folder} was "
-                f"made from, though their names, sizes and times are; {DELETE_IT}"
+                "made from, though their names, sizes and times are; bring them back, or "
+                f"`foveate data pack rm {pack.folder.name}` to pack what is there now"
             )
-
-
-def spread(count: int, samples: int) -> list[int]:
-    """Up to `samples` whole numbers from 0 to count - 1, evenly apart."""
-    return np.unique(np.linspace(0, count - 1, samples).astype(int)).tolist() if count else []

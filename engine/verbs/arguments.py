@@ -209,7 +209,20 @@ def _add_data(verbs: Any) -> None:
     synth.add_argument("--train", metavar="N", type=_count, help="training images")
     synth.add_argument("--test", metavar="N", type=_count, help="test images")
     synth.add_argument("--seed", metavar="N", type=_seed)
-    _verb(inner, "pack", "data.pack", "decode a recipe's images into a pack", fields=True)
+    _add_packs(inner)
+
+
+def _add_packs(verbs: Any) -> None:
+    inner = _group(
+        verbs, "pack", "decoded images in the cache", "build|ls|rm|check", "data.pack_ls"
+    )
+    verbs.choices["pack"].set_defaults(json=None)
+    _verb(inner, "build", "data.pack_build", "decode a recipe's images into a pack", fields=True)
+    _add_json(_verb(inner, "ls", "data.pack_ls", "packs and what they take"), "list")
+    remove = _verb(inner, "rm", "data.pack_rm", "delete packs; runs build them again")
+    remove.add_argument("names", metavar="NAME", nargs="+", help="as `ls` shows it, or its start")
+    check = _verb(inner, "check", "data.pack_check", "read every pixel of a pack against its sums")
+    check.add_argument("name", metavar="NAME")
 
 
 def _add_runs(verbs: Any) -> None:

@@ -3,17 +3,47 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from .. import catalog
 from ..failure import RecipeError, UsageError
+from ..run.prepare import cache_folder
+from .answer import write_answer
 from .asked import console_of, named_recipe, show_fields
 
 
 def help(known: Namespace) -> int:
     """`foveate data` alone."""
     raise UsageError("`foveate data` needs a verb: synth or pack")
+
+
+def pack_ls(known: Namespace) -> int:
+    """`foveate data pack ls`"""
+    from ...dataloaders.shelf import describe_packs, list_packs
+
+    packs = list_packs(cache_folder())
+    if not write_answer(known.json, {"format": 1, "packs": [asdict(pack) for pack in packs]}):
+        print(describe_packs(packs))
+    return 0
+
+
+def pack_rm(known: Namespace) -> int:
+    """`foveate data pack rm NAME...`"""
+    from ...dataloaders.shelf import remove_pack
+
+    for name in known.names:
+        print(f"removed {name}: {remove_pack(cache_folder(), name) / 1e9:.2f} GB")
+    return 0
+
+
+def pack_check(known: Namespace) -> int:
+    """`foveate data pack check NAME`; 50 where an image is not stored as it was written."""
+    from ...dataloaders.shelf import check_pack
+
+    pack, damaged = check_pack(cache_folder(), known.name)
+    print(f"{pack.name}  {damaged:,} of {pack.images:,} images damaged")
+    return 50 if damaged else 0
 
 
 def synth(known: Namespace) -> int:
@@ -29,8 +59,8 @@ def synth(known: Namespace) -> int:
     return 0
 
 
-def pack(known: Namespace) -> int:
-    """`foveate data pack RECIPE [--field value ...]`"""
+def pack_build(known: Namespace) -> int:
+    """`foveate data pack build RECIPE [--field value ...]`"""
     if known.help:
         return show_fields(known)
     recipe = named_recipe(known)
