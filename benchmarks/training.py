@@ -116,7 +116,7 @@ def make_trainer(recipe: Recipe) -> tuple[Trainer, Prepared]:
     machine = this_machine()
     images = len(listing.members["train"])
     plan = make_plan(recipe, machine, train_images=images, held_out_images=0)
-    return Trainer(plan), prepare(recipe, listing, machine.threads, Logged())
+    return Trainer(plan), prepare(recipe, listing, machine, Logged(), "pack")
 
 
 def ours(trainer: Trainer, prepared: Prepared) -> Callable[[], int]:

@@ -1,11 +1,12 @@
-"""Pack to batches: which images, at which mip level, with which draws. No pixel is copied.
+"""Store to batches: which images, at which mip level, with which draws.
 
-Feed mode "pack": `Batch.pixels` is the memory map itself, and the kernel reads the page cache.
+What a feed yields depends on the manifest, the recipe and the seed, never on the store: packed,
+resident and streamed feeds give the same batches to the bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,73 +14,46 @@ import torch
 
 from ..kernels.sample.params import Augment, at_level, choose_level, plain, resolve
 from .batch import Batch
-from .errors import DataError
-from .order import Order
-from .pack import Pack
+from .members import Members, refuse_many
+from .order import Order, balance
+from .store import Held, Store
 
-BAD_SHARE = 0.05
+NO_PIXELS = torch.empty(0, dtype=torch.uint8)
 
 
 @dataclass(frozen=True)
-class Members:
-    """One split: manifest numbers, and for each the number whose pixels stand in for it."""
+class Shuffle:
+    """How an epoch is ordered, beside its seed; see order.py."""
 
-    number: np.ndarray
-    """(n,) int64."""
-    pixels_of: np.ndarray
-    """(n,) int64: `number` itself unless that image cannot be read."""
-    label: np.ndarray
-    """(n,) int64."""
+    window: int = 0
+    """Samples that are mixed at a time; 0 mixes the whole split."""
+    balanced: bool = False
+    """Every class comes equally often."""
 
 
-def choose_members(
-    pack: Pack,
-    label: np.ndarray,
-    members: np.ndarray,
-    *,
-    train: bool,
-    classes: Sequence[str] = (),
-) -> Members:
-    """Leave unreadable images out of a split: (M,) labels, (n,) manifest numbers.
-
-    In training each is replaced by the next readable image of its class in the order of `members`
-    (after the last comes the first), so an epoch keeps its length on every rank; in evaluation it
-    is left out and counted in the report. `classes` names classes in errors. Raises DataError
-    where more than 5 % cannot be read, or no image of a class.
-    """
-    bad = np.isin(members, list(pack.unreadable))
-    if bad.sum() > BAD_SHARE * len(members):
-        reason = pack.unreadable[int(members[bad][0])]
-        raise DataError(
-            f"{bad.sum():,} of {len(members):,} images cannot be read ({bad.mean():.1%}, limit "
-            f"{BAD_SHARE:.0%}; the first: {reason}); mend or remove the files that "
-            f"{pack.folder / 'unreadable.json'} lists"
-        )
-    own, stand_in = label[members], members.copy()
-    for number in np.unique(own[bad]).tolist():
-        places, good = (np.flatnonzero((own == number) & side) for side in (bad, ~bad))
-        if not len(good):
-            name = classes[number] if classes else f"number {number}"
-            raise DataError(
-                f"none of the {len(places)} images of class {name} can be read; mend or remove the "
-                f"files that {pack.folder / 'unreadable.json'} lists"
-            )
-        stand_in[places] = members[good[np.searchsorted(good, places) % len(good)]]
-    if train:
-        return Members(members, stand_in, own)
-    return Members(members[~bad], members[~bad], own[~bad])
+PLAIN = Shuffle()
 
 
 class Feed:
-    """Batches of one split of a pack; `Batch.pixels` is always the whole of it.
+    """Batches of one split. ValueError where `members` is empty."""
 
-    ValueError where `members` is empty.
-    """
+    def __init__(
+        self,
+        store: Store,
+        members: Members,
+        augment: Augment,
+        seed: int,
+        shuffle: Shuffle = PLAIN,
+    ) -> None:
+        self.store, self.members, self.augment, self.seed = store, members, augment, seed
+        weight = balance(members.label) if shuffle.balanced else None
+        self.order = Order(seed, len(members.number), window=shuffle.window, weight=weight)
+        self._bad: set[int] = set()
 
-    def __init__(self, pack: Pack, members: Members, augment: Augment, seed: int) -> None:
-        self.pack, self.members, self.augment, self.seed = pack, members, augment, seed
-        self.pixels = torch.from_numpy(pack.pixels)
-        self.order = Order(seed, len(members.number))
+    def ahead(self, stretches: Iterable[tuple[int, int]]) -> None:
+        """(position, length) of every `train` that is to come: a stream begins with them."""
+        places = (self.order.at(position, length)[0] for position, length in stretches)
+        self.store.ahead(self.members.pixels_of[found] for found in places)
 
     def train(self, position: int, length: int, size: int) -> Batch:
         """The `length` samples of the global order from `position` on, augmented for S = `size`.
@@ -88,9 +62,10 @@ class Feed:
         """
         places, epochs = self.order.at(position, length)
         numbers = self.members.number[places]
-        shape = self._full_shape(places)
+        held = self._take(places)
+        shape = held.shape[:, 0]
         params = resolve(self.augment, shape, size, seed=self.seed, epoch=epochs, index=numbers)
-        return self._batch(places, params, size, np.ones(length, bool))
+        return self._batch(places, held, params, size, np.ones(length, bool))
 
     def peek(self, position: int, length: int) -> Batch:
         """Targets, index and valid of `length` samples of the global order, without pixels.
@@ -98,48 +73,76 @@ class Feed:
         Enough for `Task.count`: every rank knows the global counts without asking the others.
         """
         places, _ = self.order.at(position, length)
-        rows = np.zeros((length, 0), np.int32)
-        return self._batch_of(places, np.zeros(length, np.int64), rows, rows, np.ones(length, bool))
+        none = torch.zeros((length, 0), dtype=torch.int32)
+        start = torch.zeros(length, dtype=torch.int64)
+        return self._batch_of(places, (NO_PIXELS, start, none), none, 0, np.ones(length, bool))
 
     def once(self, length: int, size: int, *, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """Every sample once, in the order of `members`, plainly resized, `length` at a time.
 
         A rank takes its stretch of them, in as many batches as every other rank. Batches are
-        padded with the last sample, and `valid` is False there.
+        padded with the last sample, and `valid` is False there and where an image cannot be read.
         """
         count = len(self.members.number)
         share = -(-count // world)
         end = min(count, (rank + 1) * share)
-        for first in range(rank * share, (rank + 1) * share, length):
-            places = np.arange(first, first + length)
-            valid = places < end
-            places = np.minimum(places, count - 1)
-            params = plain(self.augment.fit, self._full_shape(places), size)
-            yield self._batch(places, params, size, valid)
+        firsts = range(rank * share, (rank + 1) * share, length)
+        stretches = [np.arange(first, first + length) for first in firsts]
+        clipped = [np.minimum(places, count - 1) for places in stretches]
+        self.store.ahead(self.members.pixels_of[places] for places in clipped)
+        for places, wanted in zip(clipped, stretches, strict=True):
+            held = self._take(places)
+            valid = (wanted < end) & ~np.isin(self.members.number[places], list(self._bad))
+            params = plain(self.augment.fit, held.shape[:, 0], size)
+            yield self._batch(places, held, params, size, valid)
 
-    def _full_shape(self, places: np.ndarray) -> np.ndarray:
-        return self.pack.shape[self.members.pixels_of[places], 0]
+    def _take(self, places: np.ndarray) -> Held:
+        """The images of these places; what turns out unreadable is replaced as `Members` says."""
+        held = self.store.take(self.members.pixels_of[places])
+        bad = np.flatnonzero(held.levels == 0)
+        if not len(bad):
+            return held
+        self._bad |= {int(n) for n in self.members.pixels_of[places][bad]}
+        refuse_many(self._bad, self.members, self.store.unreadable)
+        for place in set(places[bad].tolist()):
+            self._replace(place)
+        return self._take(places)
 
-    def _batch(self, places: np.ndarray, params: np.ndarray, size: int, valid: np.ndarray) -> Batch:
-        rows = self.members.pixels_of[places]
-        level = choose_level(params, size, self.pack.levels[rows])
-        start, shape = self.pack.start[rows, level], self.pack.shape[rows, level]
-        return self._batch_of(places, start, shape, at_level(params, level), valid, size)
+    def _replace(self, place: int) -> None:
+        """Let the next readable image of the class stand in: the same one on every rank."""
+        own = np.flatnonzero(self.members.label == self.members.label[place])
+        turned = np.roll(own, -int(np.searchsorted(own, place)))
+        for candidate in self.members.number[turned].tolist():
+            if candidate in self.store.unreadable:
+                continue
+            if self.store.take(np.array([candidate])).levels[0]:
+                self.members.pixels_of[place] = candidate
+                return
+            self._bad.add(candidate)
+        refuse_many(self._bad, self.members, self.store.unreadable, len(own))
+
+    def _batch(
+        self, places: np.ndarray, held: Held, params: np.ndarray, size: int, valid: np.ndarray
+    ) -> Batch:
+        level = choose_level(params, size, held.levels)
+        pixels, start, shape = held.cut(level)
+        where = (pixels, torch.from_numpy(start), torch.from_numpy(shape))
+        return self._batch_of(places, where, torch.from_numpy(at_level(params, level)), size, valid)
 
     def _batch_of(
         self,
         places: np.ndarray,
-        start: np.ndarray,
-        shape: np.ndarray,
-        params: np.ndarray,
+        where: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+        params: torch.Tensor,
+        size: int,
         valid: np.ndarray,
-        size: int = 0,
     ) -> Batch:
+        pixels, start, shape = where
         return Batch(
-            pixels=self.pixels,
-            start=torch.from_numpy(start),
-            shape=torch.from_numpy(shape),
-            params=torch.from_numpy(params),
+            pixels=pixels,
+            start=start,
+            shape=shape,
+            params=params,
             target={"label": torch.from_numpy(self.members.label[places])},
             index=torch.from_numpy(self.members.number[places]),
             valid=torch.from_numpy(valid),

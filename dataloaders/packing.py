@@ -65,15 +65,15 @@ def pack_folder(manifest: Manifest, cache: Path, side: int = 0) -> Path:
     return cache / "packs" / (manifest.listing_sha256[:32] + reduced)
 
 
-def pack_arrays(images: Sequence[np.ndarray]) -> Pack:
-    """(H,W,C) arrays of one dtype -> a pack in memory, with the same levels as one on disk.
+def pack_arrays(images: Sequence[np.ndarray], side: int = 0) -> Pack:
+    """(H,W,C) arrays of one dtype -> a pack in memory, as `find_or_build` makes one on disk.
 
     Raises DataError where uint8 and uint16 are mixed.
     """
     file = io.BytesIO()
     writer = Writer(len(images), file)
     for pixels in images:
-        writer.add(prepare_levels(hashlib.sha256(pixels.tobytes()).digest(), pixels))
+        writer.add(prepare_levels(hashlib.sha256(pixels.tobytes()).digest(), pixels, side))
     writer.close()
     pixels = np.frombuffer(file.getbuffer(), writer.dtype, offset=HEADER)
     return Pack(Path(), pixels, writer.start, writer.shape, writer.sha256, "", {}, writer.crc32)

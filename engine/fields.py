@@ -62,3 +62,9 @@ def _fit_tuple(value: Any, kinds: tuple[Any, ...], name: str) -> tuple[Any, ...]
     each = [kinds[0]] * len(value) if many else list(kinds)
     kept = tuple(_fit(item, kind, name) for item, kind in zip(value, each, strict=True))
     return kept
+
+
+def require(good: bool, name: str, value: Any, wanted: str) -> None:
+    """Raise RecipeError unless `good`; `wanted` says what would be."""
+    if not good:
+        raise RecipeError(f"{name} is {value}; {wanted}")

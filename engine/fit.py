@@ -24,7 +24,7 @@ from .run.closing import close_run
 from .run.console import Console, Logged
 from .run.folder import default_folder, hold_folder, read_json, write_json, write_recipe
 from .run.journal import Journal
-from .run.prepare import Clock, Prepared, list_data, prepare
+from .run.prepare import Clock, Prepared, decide_feed, is_same_data, list_data, prepare
 from .run.receipt import Receipt, read_receipt
 from .run.sampler import Sampler
 from .run.stop import Stop
@@ -97,8 +97,8 @@ def _check_same_data(recipe: Recipe, folder: Path, receipt: Receipt, console: Co
     if expand(before).absolute() == expand(recipe.data.root).absolute():
         return
     listing = list_data(recipe, console)
-    pack = prepare(recipe, listing, this_machine().threads, console).pack
-    if pack.content_sha256 != receipt.data["manifest_sha256"]:
+    prepared = prepare(recipe, listing, this_machine(), console)
+    if not is_same_data(prepared, receipt.data["manifest_sha256"], receipt.data["listing_sha256"]):
         raise DataError(
             f"{folder} holds the finished run of other images ({before or 'the twin'}); "
             "give another --out, or --fresh to set it aside"
@@ -131,6 +131,9 @@ def _execute(recipe: Recipe, folder: Path, console: Console, world: World, repla
         listing = list_data(recipe, console)
     sizes = {name: len(found) for name, found in listing.members.items()}
     plan = make_plan(recipe, machine, train_images=sizes["train"], held_out_images=sizes["val"])
+    with world.first_on_each_machine():  # they look at the same disk, and find what the first did
+        feed, why = decide_feed(recipe, listing, machine)
+    plan = replace(plan, feed=feed, feed_why=why)
     clock.add("data_s", began)
     _check_precision(plan, folder)
     trainer = Trainer(plan, world)  # before the pack: weights that cannot be had are known soon
@@ -140,12 +143,13 @@ def _execute(recipe: Recipe, folder: Path, console: Console, world: World, repla
         (folder / "failure.json").unlink(missing_ok=True)
     began = time.perf_counter()
     with world.first_on_each_machine():
-        prepared = prepare(recipe, listing, machine.threads, console)
+        prepared = prepare(recipe, listing, machine, console, feed)
     clock.add("pack_s", began)
-    for note in (*plan.notes, *listing.differences):
-        console.say(f"note: {note}")
-    facts = run(plan, trainer, prepared, folder, console, clock, replay)
-    close_run(trainer, prepared, folder, console, clock, facts)
+    for note in (f"feed: {feed}: {why}", *plan.notes, *listing.differences):
+        console.say(note if note.startswith("feed") else f"note: {note}")
+    with closing(prepared.store):
+        facts = run(plan, trainer, prepared, folder, console, clock, replay)
+        close_run(trainer, prepared, folder, console, clock, facts)
 
 
 def _check_precision(plan: Plan, folder: Path) -> None:
@@ -221,18 +225,20 @@ def _close_both(checkpointer: Checkpointer, tracker: Tracker) -> None:
 def _resume(
     trainer: Trainer, prepared: Prepared, checkpointer: Checkpointer, folder: Path, console: Console
 ) -> dict[str, Any]:
-    data = prepared.pack.content_sha256
+    data, listed = prepared.data_sha256, prepared.listing.manifest.listing_sha256
     saved = checkpointer.restore()
     step = saved.step if saved else 0
-    if saved and saved.facts["data_sha256"] != data:
+    if saved and not is_same_data(
+        prepared, saved.facts["data_sha256"], saved.facts["listing_sha256"]
+    ):
         raise DataError(
             "the images or labels are not those that this run began with; bring them back, "
             "or start over with --fresh"
         )
     undone = rewind(folder / "metrics.jsonl", step) if trainer.world.leads else 0
     if saved is None:
-        start = {"data_sha256": data, "torch": torch.__version__, "best": None}
-        return start | {"train_s": 0.0, "seconds": {}}
+        start = {"data_sha256": data, "listing_sha256": listed, "torch": torch.__version__}
+        return start | {"best": None, "train_s": 0.0, "seconds": {}}
     trainer.load(saved.tensors, step)
     later = f"; {undone} later lines of metrics set aside, they are trained again" if undone else ""
     console.say(f"going on after step {step}{later}")

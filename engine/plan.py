@@ -63,6 +63,11 @@ class Plan:
         """The recipe's name-giving hash, 16 hexadecimal digits."""
         return recipe_hash(self.recipe)
 
+    def stretch(self, step: int, group: int) -> tuple[int, int]:
+        """(position, length) in the global order of one norm_group of a step: the same for any
+        number of ranks, so nothing is lost or repeated when that number changes."""
+        return step * self.recipe.batch + group * self.micro, self.micro
+
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, as `plan.json` holds them; the recipe itself is in `recipe.json`."""
         facts = asdict(self)
@@ -116,11 +121,17 @@ def make_plan(recipe: Recipe, machine: Machine, *, train_images: int, held_out_i
         log_every=max(1, min(20, steps // 50)),
         precision=precision,
         strategy=_choose_strategy(recipe, machine),
-        feed="pack",
-        feed_why="decoded once into a memory-mapped pack; batches are cut from it by CPU threads",
+        feed=recipe.data.feed,
+        feed_why=_explain_feed(recipe),
         buffer_bytes={"batch": image_bytes},
         notes=_notes(recipe, precision, machine),
     )
+
+
+def _explain_feed(recipe: Recipe) -> str:
+    """Before the files were looked at; `fit` replaces it by what it found."""
+    asked = recipe.data.feed
+    return "chosen when a few images were measured" if asked == "auto" else "asked for"
 
 
 def _check(recipe: Recipe, train_images: int) -> None:

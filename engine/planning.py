@@ -15,21 +15,24 @@ from .failure import RecipeError
 from .plan import Plan, make_plan, this_machine
 from .recipe import Recipe, expand
 from .run.console import Console
-from .run.prepare import list_data, parts_of, twin_folder
+from .run.prepare import Listing, decide_feed, list_data, parts_of, twin_folder
 
 
 def plan_recipe(recipe: Recipe, world: int, console: Console) -> tuple[Plan, str]:
     """(plan, where the image counts are from): the disk, the twin, or the recipe's expectation.
 
-    Reads no pixel and writes nothing. Raises RecipeError where the recipe is impossible, DataError
-    where the folder it names is not what it needs.
+    Reads 32 images at most and writes nothing. Raises RecipeError where the recipe is impossible,
+    DataError where the folder it names is not what it needs.
     """
     if world < 1:
         raise RecipeError(f"world is {world}; a run has 1 process or more")
     machine = replace(this_machine(), world=world)
-    train, held, source, notes = count_images(recipe, console)
+    train, held, source, listing = count_images(recipe, console)
     plan = make_plan(recipe, machine, train_images=train, held_out_images=held)
-    return replace(plan, notes=plan.notes + notes), source
+    if listing is None:
+        return plan, source
+    feed, why = decide_feed(recipe, listing, machine)
+    return replace(plan, feed=feed, feed_why=why, notes=plan.notes + listing.differences), source
 
 
 def check_recipe(recipe: Recipe, console: Console) -> None:
@@ -89,20 +92,20 @@ def _check_side(recipe: Recipe, model: nn.Module, side: int) -> None:
         )
 
 
-def count_images(recipe: Recipe, console: Console) -> tuple[int, int, str, tuple[str, ...]]:
-    """(images to fit, images held out, source, where the data differ from what is expected)."""
+def count_images(recipe: Recipe, console: Console) -> tuple[int, int, str, Listing | None]:
+    """(images to fit, images held out, source, the listing where there are files)."""
     data = recipe.data
     drawn = twin_folder(data.twin) / "twin.json"
     if data.root or (data.twin.kind != "none" and drawn.exists()):
         listing = list_data(recipe, console)
         sizes = {name: len(found) for name, found in listing.members.items()}
-        return sizes["train"], sizes["val"], str(listing.manifest.root), listing.differences
+        return sizes["train"], sizes["val"], str(listing.manifest.root), listing
     if data.twin.kind != "none":
         counts, source = [data.twin.train], "the synthetic twin, not drawn yet"
     else:
         counts, source = list(data.expect_train), "the counts that the recipe expects"
     held = sum(round(data.holdout * n) for n in counts) if data.split != "none" else 0
-    return sum(counts) - held, held, source, ()
+    return sum(counts) - held, held, source, None
 
 
 def describe_plan(plan: Plan, source: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from math import inf
@@ -16,74 +15,13 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from ..kernels.sample.params import Augment
+from .data import Data as Data
+from .data import Twin as Twin
 from .failure import RecipeError
-from .fields import check_fields
+from .fields import check_fields, require
 from .task import Task
 
 FORMAT = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Twin:
-    """A synthetic stand-in that is drawn where `data.root` is empty."""
-
-    kind: Literal["none", "oct", "brain", "xray"] = "none"
-    train: int = 0
-    """Images drawn for training, all classes together."""
-    test: int = 0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_fields(self, "data.twin.")
-        for name in ("train", "test", "seed"):
-            value = getattr(self, name)
-            _require(value >= 0, f"data.twin.{name}", value, "it must be 0 or more")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """Where the images are and how they are split."""
-
-    root: str = ""
-    """Folder that holds the part folders below. Not part of the recipe's hash."""
-    train: str = "train"
-    """Part folder to fit on (and to hold out from)."""
-    test: str = "test"
-    """Part folder for the final score; empty where there is none."""
-    need_test: bool = True
-    """False: where the test folder is missing, train without it, and say so."""
-    group: str = ""
-    """Regular expression; its first parenthesis names the patient in a file name."""
-    split: Literal["none", "label", "group"] = "group"
-    """How the held-out part is cut: per class image by image, by whole groups, or not at all."""
-    holdout: float = 0.2
-    """Share of the train folder held out for validation."""
-    channels: Literal[1, 3] = 3
-    """Channels the model sees. Gray images are repeated only in the kernel's last instruction."""
-    mean: tuple[float, ...] = (0.5,)
-    """Per channel (or one for all), of values in [0, 1]."""
-    std: tuple[float, ...] = (0.25,)
-    shuffle_labels: bool = False
-    """Negative control: training labels are permuted, and an honest set then scores at chance."""
-    twin: Twin = field(default_factory=Twin)
-    expect_train: tuple[int, ...] = ()
-    """Images per class that the published data set has in its train folder."""
-    expect_test: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_fields(self, "data.")
-        _require(0 <= self.holdout < 1, "data.holdout", self.holdout, "it is a share from 0 to 0.9")
-        _require(min(self.std, default=0) > 0, "data.std", self.std, "it must be above 0")
-        try:
-            groups = re.compile(self.group).groups
-        except re.error as error:
-            raise RecipeError(
-                f"data.group '{self.group}' is no regular expression: {error}"
-            ) from None
-        if self.group and not groups:
-            raise RecipeError(
-                f"data.group '{self.group}' has no parenthesis around what names the patient"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,12 +49,12 @@ class Optimizer:
         check_fields(self, "optimizer.")
         unused = {"sgd": ("betas", "eps"), "adamw": ("momentum", "nesterov")}[self.kind]
         _refuse_unused(self, "optimizer", unused, self.kind)
-        _require(self.lr > 0, "optimizer.lr", self.lr, "it must be above 0")
+        require(self.lr > 0, "optimizer.lr", self.lr, "it must be above 0")
         for name in ("weight_decay", "clip", "eps"):
             value = getattr(self, name)
-            _require(value >= 0, f"optimizer.{name}", value, "it must be 0 or more")
+            require(value >= 0, f"optimizer.{name}", value, "it must be 0 or more")
         for name, value in (("momentum", self.momentum), ("betas", max(self.betas))):
-            _require(0 <= value < 1, f"optimizer.{name}", value, "it must be from 0 to under 1")
+            require(0 <= value < 1, f"optimizer.{name}", value, "it must be from 0 to under 1")
         if self.nesterov and not self.momentum:
             raise RecipeError("optimizer.nesterov needs momentum; give --optimizer.momentum 0.9")
 
@@ -140,8 +78,8 @@ class Schedule:
         check_fields(self, "schedule.")
         if self.kind != "step":
             _refuse_unused(self, "schedule", ("milestones", "gamma"), self.kind)
-        _require(0 <= self.warmup < 1, "schedule.warmup", self.warmup, "it is a share of the run")
-        _require(self.gamma > 0, "schedule.gamma", self.gamma, "it must be above 0")
+        require(0 <= self.warmup < 1, "schedule.warmup", self.warmup, "it is a share of the run")
+        require(self.gamma > 0, "schedule.gamma", self.gamma, "it must be above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,15 +127,10 @@ class Recipe:
         check_fields(self)
         for name in ("size", "batch", "epochs", "evaluate_epochs", "save_epochs"):
             value = getattr(self, name)
-            _require(0 < value < inf, name, value, "it must be above 0")
-        _require(self.norm_group >= 0, "norm_group", self.norm_group, "0 is the whole batch")
-        _require(0 <= self.ema < 1, "ema", self.ema, "it is a decay per step, from 0 to 0.9999")
-        _require(0 <= self.seed < 2**63, "seed", self.seed, "it is a whole number of 63 bits")
-
-
-def _require(good: bool, name: str, value: Any, wanted: str) -> None:
-    if not good:
-        raise RecipeError(f"{name} is {value}; {wanted}")
+            require(0 < value < inf, name, value, "it must be above 0")
+        require(self.norm_group >= 0, "norm_group", self.norm_group, "0 is the whole batch")
+        require(0 <= self.ema < 1, "ema", self.ema, "it is a decay per step, from 0 to 0.9999")
+        require(0 <= self.seed < 2**63, "seed", self.seed, "it is a whole number of 63 bits")
 
 
 def _refuse_unused(part: Any, prefix: str, unused: Sequence[str], kind: str) -> None:
@@ -243,7 +176,8 @@ def identity(recipe: Recipe) -> dict[str, Any]:
     facts = to_dict(recipe)
     for name in ("claim", "name", "save_epochs", "strategy"):
         facts.pop(name)
-    facts["data"].pop("root")
+    for name in ("root", "feed"):
+        facts["data"].pop(name)
     facts["task"] = recipe.task.identity()
     return _one_spelling(facts)
 

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from ..dataloaders.decode import Unreadable, decode
 from ..dataloaders.errors import DataError, StorageError
-from ..dataloaders.feed import Feed, Members
+from ..dataloaders.feed import Feed
 from ..dataloaders.folder import IMAGES
+from ..dataloaders.members import Members
 from ..dataloaders.packing import pack_arrays
+from ..dataloaders.store import Packed
 from .failure import RecipeError
 from .models.library import hash_weights
 from .plan import make_plan, this_machine
@@ -63,7 +65,7 @@ def score_run(folder: Path, root: str, split: str, console: Console) -> dict[str
         recipe = replace(recipe, data=data)
     trainer, receipt = open_run(folder, recipe)
     listing = list_data(recipe, console)
-    prepared = prepare(recipe, listing, trainer.plan.machine.threads, console)
+    prepared = prepare(recipe, listing, trainer.plan.machine, console)
     if split not in prepared.splits:
         raise DataError(f"the recipe has no {split} split; set --split, or train with one")
     rows = trainer.evaluate(prepared.feed(split, recipe))
@@ -71,7 +73,7 @@ def score_run(folder: Path, root: str, split: str, console: Console) -> dict[str
         "format": 1,
         "run": receipt.recipe_hash,
         "weights_sha256": receipt.scored_sha256,
-        "data_sha256": prepared.pack.content_sha256,
+        "data_sha256": prepared.data_sha256,
         "split": split,
         "scores": trainer.task.summary(rows),
         "confusion": trainer.task.confusion(rows).tolist(),
@@ -135,5 +137,7 @@ def _chances(trainer: Trainer, images: list[np.ndarray]) -> Tensor:
     """(H,W,C) arrays -> (N,K) float64 softmax, through the same levels and kernel as evaluation."""
     everything = np.arange(len(images))
     members = Members(everything, everything, np.zeros(len(images), np.int64))
-    feed = Feed(pack_arrays(images), members, trainer.recipe.augment, trainer.recipe.seed)
+    recipe = trainer.recipe
+    store = Packed(pack_arrays(images, recipe.data.reduce))
+    feed = Feed(store, members, recipe.augment, recipe.seed)
     return trainer.evaluate(feed, len(images))["logits"].double().softmax(1)

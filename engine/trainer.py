@@ -63,6 +63,7 @@ class Trainer:
     def steps(self, feed: Feed) -> Iterator[Report]:
         """Train, one optimizer step per turn. Stop by leaving the loop."""
         plan, model = self.plan, self.model
+        feed.ahead(self._stretches())
         while self.step < plan.steps:
             size = size_at(plan.resolutions, self.step)
             for group in self.optimizer.param_groups:
@@ -161,10 +162,16 @@ class Trainer:
         Dropout and the like draw from a seed that belongs to the group, whoever computes it.
         """
         group = self.world.rank * self.plan.accumulate + turn
-        first = self.step * self.recipe.batch + group * self.plan.micro
-        batch = self.prepare(feed.train(first, self.plan.micro, size))
+        batch = self.prepare(feed.train(*self.plan.stretch(self.step, group), size))
         torch.manual_seed(_mix(self.recipe.seed, self.step, group))
         return batch
+
+    def _stretches(self) -> Iterator[tuple[int, int]]:
+        """What this rank will ask its feed for, to the end of the run."""
+        own = self.world.rank * self.plan.accumulate
+        for step in range(self.step, self.plan.steps):
+            for turn in range(self.plan.accumulate):
+                yield self.plan.stretch(step, own + turn)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.plan.precision != "bf16":

@@ -35,7 +35,7 @@ def make(root: str, world: World, **changes):
     plan = make_plan(
         recipe, this_machine(world), train_images=sizes["train"], held_out_images=sizes["val"]
     )
-    return Trainer(plan, world), prepare(recipe, listing, 1, Logged())
+    return Trainer(plan, world), prepare(recipe, listing, plan.machine, Logged())
 
 
 def train(root: str, world: World) -> tuple[dict, dict]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -14,10 +15,15 @@ from trees import CLASSES, draw, encode, list_tree, write_tree
 
 from foveate.dataloaders.batch import Batch
 from foveate.dataloaders.errors import DataError
-from foveate.dataloaders.feed import Feed, Members, choose_members
+from foveate.dataloaders.feed import Feed, Shuffle
 from foveate.dataloaders.folder import scan
+from foveate.dataloaders.manifest import Manifest
+from foveate.dataloaders.members import Members, choose_members
 from foveate.dataloaders.pack import Pack
 from foveate.dataloaders.packing import find_or_build, pack_arrays
+from foveate.dataloaders.ring import Ring
+from foveate.dataloaders.store import Packed, Resident, Store
+from foveate.dataloaders.stream import Stream
 from foveate.kernels.sample.op import check_images
 from foveate.kernels.sample.params import COLUMNS, Augment
 
@@ -29,7 +35,23 @@ TINY, HUGE = 24, 300  # outputs that read a coarse level, and full size
 class LoaderTests:
     """The contract. `make` builds the feed under test; what it yields is compared with Pillow."""
 
-    make = staticmethod(Feed)
+    @staticmethod
+    def store(manifest: Manifest, pack: Pack) -> Store:
+        """The store under test."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def make(self, place):
+        """A feed over the store, which is closed in the end."""
+        stores: list[Store] = []
+
+        def open_feed(members: Members, seed: int = 5, **words: object) -> Feed:
+            stores.append(self.store(*place))
+            return Feed(stores[-1], members, AUGMENT, seed, **words)
+
+        yield open_feed
+        for store in stores:
+            store.close()
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -40,11 +62,11 @@ class LoaderTests:
         return manifest, find_or_build(manifest, tmp_path_factory.mktemp("cache"), threads=2)
 
     @pytest.fixture
-    def feed(self, place):
+    def feed(self, place, make):
         """The training split; nothing in it is damaged."""
         manifest, pack = place
-        members = choose_members(pack, manifest.label, manifest.members("train"), train=True)
-        return self.make(pack, members, AUGMENT, 5)
+        members = manifest.members("train")
+        return make(choose_members(pack.unreadable, manifest.label, members, train=True))
 
     def test_every_sample_comes_exactly_once_per_epoch_over_any_number_of_ranks(self, feed):
         for world in (1, 2, 3):
@@ -55,15 +77,15 @@ class LoaderTests:
 
     def test_global_batches_do_not_depend_on_world_or_micro_batch(self, feed):
         for start in (0, 6, 12, 600):
-            whole = feed.train(start, BATCH, TINY)
+            whole = keep(feed.train(start, BATCH, TINY))
             for world in (2, 3, 6):
                 assert_same(join(share(feed, start, world)), whole)
 
-    def test_a_run_resumes_at_any_position(self, place, feed):
-        straight = [feed.train(at, BATCH, TINY) for at in range(0, 60, BATCH)]
-        again = self.make(feed.pack, feed.members, AUGMENT, 5)
+    def test_a_run_resumes_at_any_position(self, feed, make):
+        straight = [keep(feed.train(at, BATCH, TINY)) for at in range(0, 60, BATCH)]
+        again = make(feed.members)
         for step in (7, 2, 9):
-            assert_same(again.train(step * BATCH, BATCH, TINY), straight[step])
+            assert_same(keep(again.train(step * BATCH, BATCH, TINY)), straight[step])
 
     def test_draws_belong_to_the_sample_and_the_epoch_alone(self, feed):
         drawn = feed.train(0, EPOCHS * TRAIN, TINY)
@@ -76,32 +98,30 @@ class LoaderTests:
                 assert batch.params[n].tolist() == rows[(at + n) // TRAIN, index]
         assert len({tuple(row) for row in rows.values()}) > 0.9 * len(rows)
 
-    def test_draws_do_not_depend_on_what_else_is_in_the_split(self, feed):
+    def test_draws_do_not_depend_on_what_else_is_in_the_split(self, feed, make):
         every, odd = feed.train(0, TRAIN, TINY), feed.members
         odd = Members(odd.number[1::2], odd.pixels_of[1::2], odd.label[1::2])
-        few = self.make(feed.pack, odd, AUGMENT, 5).train(0, TRAIN // 2, TINY)
+        few = make(odd).train(0, TRAIN // 2, TINY)
         for n, index in enumerate(few.index.tolist()):
             same = every.index.tolist().index(index)
             assert torch.equal(few.params[n], every.params[same])
 
-    def test_another_seed_gives_another_order_and_other_draws(self, feed):
-        one, other = (
-            self.make(feed.pack, feed.members, AUGMENT, s).train(0, 13, 9) for s in (5, 6)
-        )
+    def test_another_seed_gives_another_order_and_other_draws(self, feed, make):
+        one, other = (make(feed.members, s).train(0, 13, 9) for s in (5, 6))
         assert one.index.tolist() != other.index.tolist()
         assert not torch.equal(one.params[one.index.argsort()], other.params[other.index.argsort()])
 
     @pytest.mark.parametrize("length", [1, 5, TRAIN, 40])
     def test_once_gives_every_sample_once_in_order_and_marks_the_padding(self, feed, length):
-        batches = list(feed.once(length, TINY))
+        batches = [keep(batch) for batch in feed.once(length, TINY)]
         whole = join(batches)
         assert {len(b.index) for b in batches} == {length}
         assert whole.valid.tolist() == [True] * TRAIN + [False] * (len(whole.valid) - TRAIN)
         assert whole.index[:TRAIN].tolist() == feed.members.number.tolist()
         assert whole.target["label"][:TRAIN].tolist() == feed.members.label.tolist()
 
-    def test_once_draws_nothing_and_depends_on_no_seed(self, feed):
-        other = self.make(feed.pack, feed.members, AUGMENT, 99)
+    def test_once_draws_nothing_and_depends_on_no_seed(self, feed, make):
+        other = make(feed.members, 99)
         assert_same(join(feed.once(4, TINY)), join(other.once(4, TINY)))
 
     def test_labels_are_those_of_the_folder(self, place, feed):
@@ -132,56 +152,114 @@ class LoaderTests:
         assert coarse > 8
 
     def test_the_sample_kernel_takes_every_batch(self, feed):
-        for batch in (feed.train(0, 20, TINY), feed.train(7, 20, HUGE), *feed.once(5, TINY)):
+        for batch in [feed.train(0, 20, TINY), feed.train(7, 20, HUGE), *feed.once(5, TINY)]:
             check_images(batch.pixels.cpu(), batch.start, batch.shape, batch.params)
             assert batch.params.shape == (len(batch.index), COLUMNS)
             assert batch.index.dtype == batch.target["label"].dtype == torch.int64
             assert batch.valid.dtype == torch.bool and batch.image is None
 
-    def test_an_unreadable_image_keeps_its_place_and_shows_another_ones_pixels(self, feed):
+    def test_an_unreadable_image_keeps_its_place_and_shows_another_ones_pixels(self, feed, make):
         number, stand_in = feed.members.number, feed.members.pixels_of.copy()
         stand_in[3] = number[4]
-        members = replace(feed.members, pixels_of=stand_in)
-        hurt = self.make(feed.pack, members, AUGMENT, 5)
-        assert_same(join(share(hurt, 6, 3)), hurt.train(6, BATCH, TINY))
-        for batch in (hurt.train(0, TRAIN, HUGE), join(hurt.once(TRAIN, HUGE))):
-            assert sorted(batch.index.tolist()) == number.tolist()
-            place = batch.index.tolist().index(number[3])
-            assert batch.start[place] == feed.pack.start[number[4], 0]
-            assert batch.shape[place].tolist() == feed.pack.shape[number[4], 0].tolist()
+        hurt = make(replace(feed.members, pixels_of=stand_in))
+        assert_same(join(share(hurt, 6, 3)), keep(hurt.train(6, BATCH, TINY)))
+        for batch in (keep(hurt.train(0, TRAIN, HUGE)), join(hurt.once(TRAIN, HUGE))):
+            index = batch.index.tolist()
+            assert sorted(index) == number.tolist()
+            lent, own = (image(batch, index.index(number[n])) for n in (3, 4))
+            assert np.array_equal(lent, own)
+
+    def test_every_store_gives_the_batches_of_the_pack_to_the_bit(self, place, feed, make):
+        for words in ({}, {"shuffle": Shuffle(window=4)}, {"shuffle": Shuffle(balanced=True)}):
+            plain = Feed(Packed(place[1]), feed.members, AUGMENT, 5, **words)
+            mine = make(feed.members, **words)
+            mine.ahead((at, BATCH) for at in range(0, 60, BATCH))
+            for at in (*range(0, 60, BATCH), 3):
+                expected = keep(plain.train(at, BATCH, TINY))
+                assert_same(keep(mine.train(at, BATCH, TINY)), expected)
+            assert_same(join(mine.once(4, HUGE)), join(plain.once(4, HUGE)))
 
 
-class TestPack(LoaderTests):
+class TestPacked(LoaderTests):
     """The memory map itself."""
+
+    store = staticmethod(lambda manifest, pack: Packed(pack))
+
+
+class TestRing(LoaderTests):
+    """The pack through ring slots."""
+
+    store = staticmethod(lambda manifest, pack: Packed(pack, Ring(torch.device("cpu"))))
+
+
+class TestResident(LoaderTests):
+    """The whole pack in memory."""
+
+    store = staticmethod(lambda manifest, pack: Resident(pack, torch.device("cpu")))
+
+
+class TestStream(LoaderTests):
+    """No pack: files decoded ahead by two threads."""
+
+    store = staticmethod(lambda manifest, pack: stream(manifest))
+
+
+@pytest.mark.gpu
+class TestRingOnCard(LoaderTests):
+    """Pinned slots, copied to the card."""
+
+    store = staticmethod(lambda manifest, pack: Packed(pack, Ring(torch.device("cuda"))))
+
+
+@pytest.mark.gpu
+class TestResidentOnCard(LoaderTests):
+    """The whole pack on the card."""
+
+    store = staticmethod(lambda manifest, pack: Resident(pack, torch.device("cuda")))
+
+
+def stream(manifest: Manifest, budget: int = 10**9) -> Stream:
+    """A stream on the CPU."""
+    return Stream(manifest, device=torch.device("cpu"), threads=2, budget=budget)
 
 
 def share(feed: Feed, start: int, world: int) -> list[Batch]:
     """One global batch as `world` ranks load it: each its own stretch of positions."""
     local = BATCH // world
-    return [feed.train(start + rank * local, local, TINY) for rank in range(world)]
+    return [keep(feed.train(start + rank * local, local, TINY)) for rank in range(world)]
 
 
-def join(batches: object) -> Batch:
+def keep(batch: Batch) -> Batch:
+    """The batch with its images side by side in memory of its own: ring slots are used again."""
+    images = [image(batch, n, float).ravel() for n in range(len(batch.index))]
+    start = np.cumsum([0, *map(len, images[:-1])])
+    pixels = torch.from_numpy(np.concatenate(images))
+    return replace(batch, pixels=pixels, start=torch.from_numpy(start))
+
+
+def join(batches: Iterable[Batch]) -> Batch:
     """Batches one after the other, as one."""
-    parts = list(batches)
-    names = ("start", "shape", "params", "index", "valid")
+    parts = [keep(batch) for batch in batches]
+    names = ("shape", "params", "index", "valid", "pixels")
     joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    sizes = joined["shape"].prod(dim=1)
     label = torch.cat([part.target["label"] for part in parts])
-    return replace(parts[0], target={"label": label}, **joined)
+    start = sizes.cumsum(0) - sizes
+    return replace(parts[0], target={"label": label}, start=start, **joined)
 
 
 def assert_same(one: Batch, other: Batch) -> None:
-    """Every number of two batches is equal."""
-    for name in ("start", "shape", "params", "index", "valid"):
+    """Every number and every pixel of two kept batches is equal."""
+    for name in ("shape", "params", "index", "valid", "pixels"):
         assert torch.equal(getattr(one, name), getattr(other, name)), name
     assert torch.equal(one.target["label"], other.target["label"])
 
 
-def image(batch: Batch, n: int) -> np.ndarray:
+def image(batch: Batch, n: int, kind: type = np.float64) -> np.ndarray:
     """(H,W,C) float64: the pixels that row n points at."""
     first, shape = int(batch.start[n]), batch.shape[n].tolist()
     flat = batch.pixels[first : first + int(np.prod(shape))]
-    return flat.cpu().numpy().reshape(shape).astype(np.float64)
+    return flat.cpu().numpy().reshape(shape).astype(kind)
 
 
 def read(path: Path) -> np.ndarray:
@@ -206,7 +284,7 @@ def small_pack(count: int, bad: dict[int, str] | None = None) -> Pack:
 def test_the_next_readable_image_of_the_class_stands_in_and_the_first_follows_the_last():
     label = np.arange(60) % 2
     pack = small_pack(60, {10: "cut", 12: "cut", 59: "cut"})
-    members = choose_members(pack, label, np.arange(60), train=True)
+    members = choose_members(pack.unreadable, label, np.arange(60), train=True)
     changed = np.flatnonzero(members.number != members.pixels_of)
     assert changed.tolist() == [10, 12, 59]
     assert members.pixels_of[changed].tolist() == [14, 14, 1]
@@ -227,8 +305,8 @@ def test_three_percent_of_damage_is_listed_by_hash_and_costs_no_sample(tmp_path)
     hashes = {pack.sha256[number].tobytes() for number in pack.unreadable}
     assert hashes == {sha256(data).digest() for data in damage}
     assert "jones" not in str(pack.unreadable)
-    members = choose_members(pack, manifest.label, np.arange(200), train=True)
-    feed = Feed(pack, members, AUGMENT, 0)
+    members = choose_members(pack.unreadable, manifest.label, np.arange(200), train=True)
+    feed = Feed(Packed(pack), members, AUGMENT, 0)
     assert sorted(feed.train(0, 200, 16).index.tolist()) == list(range(200))
     assert (feed.train(0, 200, 16).start >= 0).all()
 
@@ -236,13 +314,13 @@ def test_three_percent_of_damage_is_listed_by_hash_and_costs_no_sample(tmp_path)
 def test_stand_ins_come_from_the_same_split():
     pack = small_pack(80, {40: "cut"})
     split = np.arange(0, 80, 4)
-    members = choose_members(pack, np.zeros(80, np.int64), split, train=True)
+    members = choose_members(pack.unreadable, np.zeros(80, np.int64), split, train=True)
     assert set(members.pixels_of.tolist()) == set(split.tolist()) - {40}
 
 
 def test_evaluation_leaves_unreadable_images_out():
     pack = small_pack(60, {10: "cut"})
-    members = choose_members(pack, np.arange(60) % 2, np.arange(60), train=False)
+    members = choose_members(pack.unreadable, np.arange(60) % 2, np.arange(60), train=False)
     assert members.number.tolist() == [n for n in range(60) if n != 10]
     assert np.array_equal(members.pixels_of, members.number)
 
@@ -250,9 +328,9 @@ def test_evaluation_leaves_unreadable_images_out():
 @pytest.mark.parametrize("train", [True, False])
 def test_up_to_five_percent_go_and_more_stop_the_run(train):
     label, members = np.zeros(100, np.int64), np.arange(100)
-    choose_members(small_pack(100, dict.fromkeys(range(5), "cut")), label, members, train=train)
+    choose_members(dict.fromkeys(range(5), "cut"), label, members, train=train)
     with pytest.raises(DataError, match=r"6 of 100 images .* \(6.0%, limit 5%; the first: cut\)"):
-        choose_members(small_pack(100, dict.fromkeys(range(6), "cut")), label, members, train=train)
+        choose_members(dict.fromkeys(range(6), "cut"), label, members, train=train)
 
 
 @pytest.mark.parametrize("train", [True, False])
@@ -260,21 +338,21 @@ def test_a_class_of_which_nothing_can_be_read_is_named(train):
     label = np.array([1] * 2 + [0] * 98)
     pack = small_pack(100, {0: "cut", 1: "cut"})
     with pytest.raises(DataError, match="none of the 2 images of class number 1 can be read"):
-        choose_members(pack, label, np.arange(100), train=train)
+        choose_members(pack.unreadable, label, np.arange(100), train=train)
     with pytest.raises(DataError, match="class DME can be read"):
-        choose_members(pack, label, np.arange(100), train=train, classes=("CNV", "DME"))
+        choose_members(pack.unreadable, label, np.arange(100), train=train, classes=("CNV", "DME"))
 
 
 def test_a_split_of_nothing_is_refused_by_the_feed():
     nothing = np.empty(0, np.int64)
-    members = choose_members(small_pack(3), np.zeros(3, np.int64), nothing, train=True)
+    members = choose_members({}, np.zeros(3, np.int64), nothing, train=True)
     with pytest.raises(ValueError, match="1 sample or more"):
-        Feed(small_pack(3), members, AUGMENT, 0)
+        Feed(Packed(small_pack(3)), members, AUGMENT, 0)
 
 
 def test_a_batch_moves_without_its_pixels():
     numbers = np.arange(3)
-    feed = Feed(small_pack(3), Members(numbers, numbers, numbers), Augment(), 0)
+    feed = Feed(Packed(small_pack(3)), Members(numbers, numbers, numbers), Augment(), 0)
     batch = feed.train(0, 3, 8)
     moved = batch.to(torch.device("meta"))
     assert moved.pixels is batch.pixels and moved.size == 8

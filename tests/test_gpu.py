@@ -36,7 +36,7 @@ def make(root, device="cuda", **changes):
     sizes = {name: len(found) for name, found in listing.members.items()}
     machine = replace(this_machine(), device=device)
     plan = make_plan(recipe, machine, train_images=sizes["train"], held_out_images=sizes["val"])
-    return Trainer(plan), prepare(recipe, listing, 1, Logged())
+    return Trainer(plan), prepare(recipe, listing, plan.machine, Logged())
 
 
 def train(trainer, prepared, steps):

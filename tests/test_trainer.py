@@ -46,7 +46,7 @@ def make(root, monkeypatch=None, **changes):
     plan = make_plan(
         recipe, this_machine(), train_images=sizes["train"], held_out_images=sizes["val"]
     )
-    prepared = prepare(recipe, listing, 1, Logged())
+    prepared = prepare(recipe, listing, plan.machine, Logged())
     return Trainer(plan), prepared
 
 

@@ -128,7 +128,8 @@ def describe_data(plan: Plan, prepared: Prepared) -> dict[str, Any]:
     """What was trained and scored on: counts, differences from the published set, leaks."""
     recipe, listing = plan.recipe, prepared.listing
     return {
-        "manifest_sha256": prepared.pack.content_sha256,
+        "manifest_sha256": prepared.data_sha256,
+        "listing_sha256": listing.manifest.listing_sha256,
         "counts": listing.counts(),
         "expected": expect_counts(recipe),
         "differences": list(listing.differences),

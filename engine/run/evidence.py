@@ -63,7 +63,7 @@ def show_wrong(folder: Path, split: str, trainer: Trainer, prepared: Prepared, r
     names = trainer.task.classes
     captions = [
         f"{names[rows['label'][i]]} as {names[guess[i]]}\n{confidence[i]:.0%}  "
-        f"{prepared.pack.sha256[n].tobytes().hex()[:8]}"
+        f"{prepared.store.sha256[n].tobytes().hex()[:8]}"
         for i, n in zip(worst.tolist(), numbers.tolist(), strict=True)
     ]
     write_sheet(path, _pictures(batch), captions, columns=8)
@@ -78,7 +78,7 @@ def _find(feed: Feed, numbers: Tensor, size: int) -> Batch:
         pixels_of=feed.members.pixels_of[places],
         label=feed.members.label[places],
     )
-    return next(Feed(feed.pack, chosen, feed.augment, feed.seed).once(len(places), size))
+    return next(Feed(feed.store.branch(), chosen, feed.augment, feed.seed).once(len(places), size))
 
 
 def _pictures(batch: Batch) -> np.ndarray:

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from ...dataloaders.choose import choose_feed, survey
 from ...dataloaders.errors import DataError, StorageError
-from ...dataloaders.feed import Feed, Members, choose_members
+from ...dataloaders.feed import Feed, Shuffle
 from ...dataloaders.folder import scan
 from ...dataloaders.manifest import Manifest
+from ...dataloaders.members import Members, choose_members
 from ...dataloaders.order import permutation
-from ...dataloaders.pack import Pack
 from ...dataloaders.packing import find_or_build
 from ...dataloaders.phantoms.oct import find_encoder
 from ...dataloaders.phantoms.twins import TWINS
 from ...dataloaders.splits import hold_out, overlap
+from ...dataloaders.store import Packed, Resident, Store
+from ...dataloaders.stream import Stream
+from ..plan import Machine
 from ..recipe import Data, Recipe, Twin, expand
 from .console import Console
 
 SPLITS = ("train", "val", "test")
+STREAM_SHARE = 0.05
+"""Of the host's memory, for what a stream decodes ahead, in each of its queues."""
 
 
 @dataclass(frozen=True)
@@ -44,25 +51,34 @@ class Listing:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A listing with its pack open: feeds can be made."""
+    """A listing with its pixels at hand: feeds can be made."""
 
     listing: Listing
-    pack: Pack
+    store: Store
     label: np.ndarray
     """(M,) int64 labels to train on; shuffled for a negative control."""
     splits: dict[str, Members]
 
     def feed(self, split: str, recipe: Recipe) -> Feed:
-        """Batches of one split."""
-        return Feed(self.pack, self.splits[split], recipe.augment, recipe.seed)
+        """Batches of one split; only the training split is ever shuffled."""
+        shuffle = Shuffle(recipe.data.window, recipe.data.balance == "classes")
+        members = self.splits[split]
+        members = replace(members, pixels_of=members.pixels_of.copy())  # a feed notes stand-ins
+        return Feed(self.store.branch(), members, recipe.augment, recipe.seed, shuffle)
+
+    @property
+    def data_sha256(self) -> str:
+        """The identity of the data: of contents where all were read, else of the listing."""
+        listed = f"listing-{self.listing.manifest.listing_sha256}"
+        return self.store.content_sha256 or listed
 
     def quarantined(self) -> list[dict[str, str]]:
         """What could not be read, by hash: file names may carry patient ids."""
         lines = []
         for split, members in self.listing.members.items():
-            for number in sorted(set(members.tolist()) & self.pack.unreadable.keys()):
-                digest = self.pack.sha256[number].tobytes().hex()
-                reason = self.pack.unreadable[number]
+            for number in sorted(set(members.tolist()) & self.store.unreadable.keys()):
+                digest = self.store.sha256[number].tobytes().hex()
+                reason = self.store.unreadable[number]
                 lines.append({"sha256": digest, "reason": reason, "split": split})
         return lines
 
@@ -152,21 +168,58 @@ def list_data(recipe: Recipe, console: Console) -> Listing:
     return Listing(manifest, members, _differences(data, manifest), overlaps)
 
 
-def prepare(recipe: Recipe, listing: Listing, threads: int, console: Console) -> Prepared:
-    """Pack what is listed, or open the pack; choose what stands in for unreadable images."""
-    with console.stage("decoding once into a pack") as progress:
-        pack = find_or_build(listing.manifest, cache_folder(), threads, progress)
+def decide_feed(recipe: Recipe, listing: Listing, machine: Machine) -> tuple[str, str]:
+    """(pack, resident or stream; why), from the recipe, a look at the disk and a few images."""
+    data = recipe.data
+    found = survey(listing.manifest, cache_folder(), data.reduce)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return choose_feed(
+        data.feed,
+        found,
+        threads=machine.threads,
+        memory=memory,
+        resident=False,  # batches are made on the CPU, from the page cache
+    )
+
+
+def prepare(
+    recipe: Recipe, listing: Listing, machine: Machine, console: Console, mode: str = ""
+) -> Prepared:
+    """Open the store of a listing, packed first if need be; choose stand-ins for bad images."""
+    mode = mode or decide_feed(recipe, listing, machine)[0]
+    store = _open(recipe, listing, machine, console, mode)
     label = listing.manifest.label
     if recipe.data.shuffle_labels:
         label = _shuffle(label, listing, recipe.seed)
     splits = {
         name: choose_members(
-            pack, label, found, train=name == "train", classes=listing.manifest.classes
+            store.unreadable, label, found, train=name == "train", classes=listing.manifest.classes
         )
         for name, found in listing.members.items()
         if len(found)
     }
-    return Prepared(listing, pack, label, splits)
+    return Prepared(listing, store, label, splits)
+
+
+def is_same_data(prepared: Prepared, data_sha256: str, listing_sha256: str) -> bool:
+    """Whether a run began with these images. A stream never reads them all: it knows names, sizes
+    and times alone, and where either side is one, those are compared."""
+    content = prepared.store.content_sha256
+    if content and not data_sha256.startswith("listing-"):
+        return content == data_sha256
+    return prepared.listing.manifest.listing_sha256 == listing_sha256
+
+
+def _open(recipe: Recipe, listing: Listing, machine: Machine, console: Console, mode: str) -> Store:
+    manifest, side, cpu = listing.manifest, recipe.data.reduce, torch.device("cpu")
+    if mode == "stream":
+        budget = int(STREAM_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        return Stream(manifest, device=cpu, threads=machine.threads, budget=budget, side=side)
+    with console.stage("decoding once into a pack") as progress:
+        pack = find_or_build(
+            manifest, cache_folder(), machine.threads, progress, side=side, say=console.say
+        )
+    return Resident(pack, cpu) if mode == "resident" else Packed(pack)
 
 
 def _shuffle(label: np.ndarray, listing: Listing, seed: int) -> np.ndarray:

@@ -64,14 +64,16 @@ def pack_build(known: Namespace) -> int:
     if known.help:
         return show_fields(known)
     recipe = named_recipe(known)
+    from ...dataloaders.store import Packed
     from ..plan import this_machine
     from ..run.prepare import list_data, prepare
 
     console = console_of(known)
     listing = list_data(recipe, console)
-    prepared = prepare(recipe, listing, this_machine().threads, console)
-    pixels = prepared.pack.pixels
-    print(f"{prepared.pack.folder}  {len(listing.manifest):,} images  {pixels.nbytes / 1e9:.2f} GB")
+    prepared = prepare(recipe, listing, this_machine(), console, mode="pack")
+    assert isinstance(prepared.store, Packed)
+    pack = prepared.store.pack
+    print(f"{pack.folder}  {len(listing.manifest):,} images  {pack.pixels.nbytes / 1e9:.2f} GB")
     for line in (*listing.differences, *(f"unreadable: {q}" for q in prepared.quarantined())):
         print(line)
     return 0

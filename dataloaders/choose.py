@@ -1,0 +1,97 @@
+"""Which feed a run gets, and why, in words: from sizes, memory and a short measurement."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .decode import Unreadable
+from .errors import DataError
+from .manifest import Manifest
+from .pack import spread
+from .packing import pack_folder
+from .sources import load
+
+MEMORY_SHARE = 0.6
+"""Of a device's memory, for a resident pack: model, optimizer and activations want theirs."""
+DISK_SHARE = 0.9
+"""Of the free disk, for a pack."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a data set would cost, measured on a few of its images."""
+
+    images: int
+    pack_bytes: int
+    """With the mip levels; exact where the pack is there."""
+    is_packed: bool
+    disk_free: int
+    image_s: float
+    """Seconds of one thread to read, decode, reduce and halve an image; 0 where nothing was."""
+
+
+def survey(manifest: Manifest, cache: Path, side: int = 0, samples: int = 32) -> Survey:
+    """Look at the disk, and load `samples` images to see what one takes."""
+    folder = pack_folder(manifest, cache, side)
+    place = folder if folder.exists() else cache
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    there = folder / "pack.json"
+    if there.exists():
+        size = (folder / "pixels.npy").stat().st_size
+        return Survey(len(manifest), size, True, free, 0.0)
+    sizes, spent = [], []
+    for number in spread(len(manifest), samples):
+        began = time.perf_counter()
+        try:
+            levels = load(manifest, number, side).levels
+        except (DataError, Unreadable):
+            continue
+        spent.append(time.perf_counter() - began)
+        sizes.append(sum(level.nbytes for level in levels))
+    size = int(np.mean(sizes or [0]) * len(manifest))
+    return Survey(len(manifest), size, False, free, float(np.median(spent or [0.0])))
+
+
+def choose_feed(
+    asked: str, found: Survey, *, threads: int, memory: int, resident: bool
+) -> tuple[str, str]:
+    """(pack, resident or stream; why).
+
+    `memory` is that of the device in bytes; `resident`: the device's kernels read its own memory.
+    Raises DataError where what was asked for does not fit.
+    """
+    size, free = _gigabytes(found.pack_bytes), _gigabytes(found.disk_free)
+    fits_memory = found.pack_bytes <= MEMORY_SHARE * memory
+    fits_disk = found.is_packed or found.pack_bytes <= DISK_SHARE * found.disk_free
+    if asked == "resident" and not fits_memory:
+        raise DataError(
+            f"data.feed is resident, and {size} of pixels do not fit {MEMORY_SHARE:.0%} of "
+            f"{_gigabytes(memory)} of memory; give --data.feed pack, or a smaller --data.reduce"
+        )
+    if asked != "auto":
+        return asked, "asked for"
+    rate = f"{threads / max(found.image_s, 1e-6):,.0f} images/s with {threads} threads"
+    if not fits_disk:
+        return "stream", (
+            f"a pack would take {size} and {free} are free: files are decoded in every epoch, "
+            f"at about {rate}, and damage is found on the way (`foveate data verify` finds it "
+            "before); --data.reduce makes a pack smaller"
+        )
+    if resident and fits_memory:
+        return "resident", f"{size} of decoded pixels fit in {_gigabytes(memory)} of device memory"
+    why = f"{size} of decoded pixels, memory-mapped"
+    why += "; they lie in the cache already" if found.is_packed else f"; decoded once, at {rate}"
+    if found.pack_bytes > memory:
+        why += "; larger than memory: --data.window 20000 would read it in runs"
+    return "pack", why
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

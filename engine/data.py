@@ -1,0 +1,87 @@
+"""The data field of a recipe: where the images are, how they are split, ordered and kept."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .failure import RecipeError
+from .fields import check_fields, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twin:
+    """A synthetic stand-in that is drawn where `data.root` is empty."""
+
+    kind: Literal["none", "oct", "brain", "xray"] = "none"
+    train: int = 0
+    """Images drawn for training, all classes together."""
+    test: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "data.twin.")
+        for name in ("train", "test", "seed"):
+            value = getattr(self, name)
+            require(value >= 0, f"data.twin.{name}", value, "it must be 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Where the images are and how they are split."""
+
+    root: str = ""
+    """Folder that holds the part folders below. Not part of the recipe's hash."""
+    train: str = "train"
+    """Part folder to fit on (and to hold out from)."""
+    test: str = "test"
+    """Part folder for the final score; empty where there is none."""
+    need_test: bool = True
+    """False: where the test folder is missing, train without it, and say so."""
+    group: str = ""
+    """Regular expression; its first parenthesis names the patient in a file name."""
+    split: Literal["none", "label", "group"] = "group"
+    """How the held-out part is cut: per class image by image, by whole groups, or not at all."""
+    holdout: float = 0.2
+    """Share of the train folder held out for validation."""
+    channels: Literal[1, 3] = 3
+    """Channels the model sees. Gray images are repeated only in the kernel's last instruction."""
+    mean: tuple[float, ...] = (0.5,)
+    """Per channel (or one for all), of values in [0, 1]."""
+    std: tuple[float, ...] = (0.25,)
+    reduce: int = 0
+    """Shorter side in pixels at which images are kept after decoding; 0 keeps their full size."""
+    feed: Literal["auto", "pack", "resident", "stream"] = "auto"
+    """Where pixels wait: a memory-mapped pack, memory, or the files. Changes no number of a run."""
+    window: int = 0
+    """Images that are shuffled at a time, in the order of storage, for packs larger than memory;
+    0 shuffles them all."""
+    balance: Literal["none", "classes"] = "none"
+    """classes: every class comes equally often in an epoch."""
+    shuffle_labels: bool = False
+    """Negative control: training labels are permuted, and an honest set then scores at chance."""
+    twin: Twin = field(default_factory=Twin)
+    expect_train: tuple[int, ...] = ()
+    """Images per class that the published data set has in its train folder."""
+    expect_test: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self, "data.")
+        require(0 <= self.holdout < 1, "data.holdout", self.holdout, "it is a share from 0 to 0.9")
+        require(min(self.std, default=0) > 0, "data.std", self.std, "it must be above 0")
+        for name in ("reduce", "window"):
+            value = getattr(self, name)
+            require(value >= 0, f"data.{name}", value, "0 switches it off")
+        if self.window and self.balance != "none":
+            raise RecipeError("data.window and data.balance cannot be had together; put one to 0")
+        try:
+            groups = re.compile(self.group).groups
+        except re.error as error:
+            raise RecipeError(
+                f"data.group '{self.group}' is no regular expression: {error}"
+            ) from None
+        if self.group and not groups:
+            raise RecipeError(
+                f"data.group '{self.group}' has no parenthesis around what names the patient"
+            )
