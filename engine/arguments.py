@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from . import arguments_data
 from .failure import EXIT_CODES, UsageError
 
 FIELDS = (
@@ -58,6 +59,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
     Raises UsageError for an unknown verb or flag, SystemExit where help or version was printed.
     """
+    words = arguments_data.join_patterns(words)
     shared = Parser(add_help=False, prog="foveate")
     add_shared(shared)
     said, words = shared.parse_known_args(words)
@@ -196,13 +198,20 @@ def _add_scoring(verbs: Any) -> None:
 
 
 def _add_data(verbs: Any) -> None:
-    inner = _group(verbs, "data", "make and pack data", "synth|pack", "data_help")
+    text = "make, check, split and pack data"
+    inner = _group(verbs, "data", text, "synth|verify|split|pack", "data_help")
     synth = _verb(inner, "synth", "data_synth", "draw the synthetic twin of a recipe's data")
     synth.add_argument("recipe", metavar="RECIPE")
     synth.add_argument("--out", metavar="DIR", type=Path, help="folder (default: in the cache)")
     synth.add_argument("--train", metavar="N", type=_count, help="training images")
     synth.add_argument("--test", metavar="N", type=_count, help="test images")
     synth.add_argument("--seed", metavar="N", type=_seed)
+    text = "read every image once: damage, leaks, copies, counts"
+    verify = _verb(inner, "verify", "verbs_data.data_verify", text)
+    arguments_data.add_verify(verify)
+    _add_json(verify, "findings")
+    split = _verb(inner, "split", "verbs_data.data_split", "cut a folder into parts by patients")
+    arguments_data.add_split(split, _seed)
     _verb(inner, "pack", "data_pack", "decode a recipe's images into a pack", fields=True)
 
 

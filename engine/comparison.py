@@ -105,6 +105,7 @@ def compare_receipts(one: Receipt, other: Receipt) -> dict[str, Any]:
         },
         "scored_weights_equal": one.scored_sha256 == other.scored_sha256,
         "same_data": _same_data(one, other),
+        "leaks": {"one": _leaks(one), "other": _leaks(other)},
         "images_per_s": {"one": one.images_per_s, "other": other.images_per_s},
         "time": {
             name: {"one": one.time.get(name), "other": other.time.get(name)}
@@ -112,6 +113,12 @@ def compare_receipts(one: Receipt, other: Receipt) -> dict[str, Any]:
         },
         "identity": differences(_machine(one), _machine(other)),
     }
+
+
+def _leaks(receipt: Receipt) -> dict[str, Any]:
+    """How a run was split, and what its splits have in common; None where nobody looked."""
+    names = ("split", "group_overlap", "copies_across")
+    return {name: receipt.data.get(name) for name in names}
 
 
 def _machine(receipt: Receipt) -> dict[str, Any]:

@@ -142,7 +142,8 @@ def _execute(recipe: Recipe, folder: Path, console: Console, world: World, repla
     with world.first_on_each_machine():
         prepared = prepare(recipe, listing, machine.threads, console)
     clock.add("pack_s", began)
-    for note in (*plan.notes, *listing.differences):
+    leaks = (prepared.leaks.say(split) for split in ("val", "test"))
+    for note in (*plan.notes, *listing.differences, *filter(None, leaks)):
         console.say(f"note: {note}")
     facts = run(plan, trainer, prepared, folder, console, clock, replay)
     close_run(trainer, prepared, folder, console, clock, facts)

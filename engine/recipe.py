@@ -15,6 +15,7 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+from ..dataloaders.table import hash_table
 from ..kernels.sample.params import Augment
 from .failure import RecipeError
 from .fields import check_fields
@@ -54,8 +55,10 @@ class Data:
     """False: where the test folder is missing, train without it, and say so."""
     group: str = ""
     """Regular expression; its first parenthesis names the patient in a file name."""
-    split: Literal["none", "label", "group"] = "group"
-    """How the held-out part is cut: per class image by image, by whole groups, or not at all."""
+    split: Literal["none", "label", "group", "table"] = "group"
+    """How the held-out part is cut: by image within a class, by groups, not, or all by `table`."""
+    table: str = ""
+    """CSV of `foveate data split`: path, part, group. Its contents, not its place, are hashed."""
     holdout: float = 0.2
     """Share of the train folder held out for validation."""
     channels: Literal[1, 3] = 3
@@ -69,6 +72,8 @@ class Data:
     expect_train: tuple[int, ...] = ()
     """Images per class that the published data set has in its train folder."""
     expect_test: tuple[int, ...] = ()
+    expect_sha256: str = ""
+    """Of the published set's names and contents: content_sha256 of `foveate data verify`."""
 
     def __post_init__(self) -> None:
         check_fields(self, "data.")
@@ -77,13 +82,13 @@ class Data:
         try:
             groups = re.compile(self.group).groups
         except re.error as error:
-            raise RecipeError(
-                f"data.group '{self.group}' is no regular expression: {error}"
-            ) from None
+            said = f"data.group '{self.group}' is no regular expression: {error}"
+            raise RecipeError(said) from None
         if self.group and not groups:
-            raise RecipeError(
-                f"data.group '{self.group}' has no parenthesis around what names the patient"
-            )
+            said = f"data.group '{self.group}' has no parenthesis around what names the patient"
+            raise RecipeError(said)
+        named = bool(self.table) or self.split != "table"
+        _require(named, "data.table", "empty", "give --data.table FILE.csv with --data.split table")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,7 +248,10 @@ def identity(recipe: Recipe) -> dict[str, Any]:
     facts = to_dict(recipe)
     for name in ("claim", "name", "save_epochs", "strategy"):
         facts.pop(name)
-    facts["data"].pop("root")
+    for name in ("root", "expect_sha256"):
+        facts["data"].pop(name)
+    table = facts["data"].pop("table")
+    facts["data"] |= {"table_sha256": hash_table(expand(table))} if table else {}
     facts["task"] = recipe.task.identity()
     return _one_spelling(facts)
 
