@@ -104,7 +104,7 @@ def _check(counts: np.ndarray, mix: np.ndarray, parts: list[str], names: tuple[s
     """Raises DataError for a class that a part has none of."""
     for part, kind in np.argwhere(counts == 0).tolist():
         groups = int((mix[:, kind] > 0).sum())
-        name = names[kind] if names else str(kind)
+        name = (names[kind] or "images") if names else str(kind)
         raise DataError(
             f"part {parts[part]} would have no image of class {name}, which has "
             f"{mix[:, kind].sum():,} images in {groups} groups; give fewer --parts, add images of "

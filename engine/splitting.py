@@ -67,7 +67,10 @@ def describe_cut(cut: Cut, said: dict[str, Any]) -> str:
     if lost:
         what = "the pattern does not match" if said["by"] else "nothing (--by) says"
         lines.append(f"note: for {lost:,} images {what} whose they are; each counts as a patient")
-    lines.append(f"{said['out']}: train on it with --data.split table --data.table {said['out']}")
+    lines += [
+        f"{said['out']}: train on it with --data.split table --data.table {said['out']}",
+        "names alone were read: `foveate data verify ROOT --table CSV` finds copies in two parts",
+    ]
     return "\n".join(lines)
 
 

@@ -139,16 +139,25 @@ def _record(request: Request, seen: Survey) -> str:
         for name, fact in zip(seen.found.files, seen.facts, strict=True)
         if not fact.reason
     ]
-    usual = request.root / NAME
-    places = [(Path(request.record), True)] if request.record else []
-    places = places or [(usual, False), (place_in_cache(request.root, cache_folder()), True)]
-    for path, private in places:
+    for path, private in _places(request):
         try:
             write_record(path, rows, private)
             return f"written to {path}, {len(rows):,} files"
         except OSError as error:
             said = error.strerror
-    raise StorageError(f"cannot write record {places[-1][0]}: {said}; give --record PATH")
+    raise StorageError(f"cannot write record {path}: {said}; give --record PATH")
+
+
+def _places(request: Request) -> list[tuple[Path, bool]]:
+    """Where the record may go, best first, and whether it is for the owner's eyes alone.
+
+    A root without any write bit is meant to be left alone, also by those who could (root).
+    """
+    if request.record:
+        return [(Path(request.record), True)]
+    in_cache = (place_in_cache(request.root, cache_folder()), True)
+    writable = request.root.stat().st_mode & 0o222
+    return [(request.root / NAME, False), in_cache] if writable else [in_cache]
 
 
 def _differences(request: Request, said: dict[str, Any]) -> list[str]:

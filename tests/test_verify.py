@@ -53,9 +53,9 @@ def files_of(seen: Survey, *names: str) -> set[Path]:
 
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory):
-    """300 phantoms of the brain, each of another head."""
+    """216 phantoms of the brain, each of another head."""
     root = tmp_path_factory.mktemp("twin") / "brain"
-    TWINS["brain"](root, train=240, test=60, seed=3)
+    TWINS["brain"](root, train=180, test=36, seed=3)
     return root
 
 
@@ -70,7 +70,7 @@ def test_a_twin_is_clean_and_no_two_phantoms_are_called_alike(twin):
     assert seen.clean and not seen.findings
 
 
-@pytest.mark.parametrize("count", [6, 9])
+@pytest.mark.parametrize("count", [6])
 def test_with_a_record_all_damage_of_six_kinds_is_found_and_nothing_else(copy, count):
     assert main(["data", "verify", str(copy), "--record", "-q"]) == 0
     hurts = hurt_files(list(copy.rglob("*.jp*g")), count)
@@ -140,7 +140,7 @@ def disguise(data: bytes, crop: float, brighter: float) -> bytes:
     return out.getvalue()
 
 
-@pytest.mark.parametrize(("crop", "brighter", "least"), [(0, 1, 60), (0.01, 1.1, 59)])
+@pytest.mark.parametrize(("crop", "brighter", "least"), [(0, 1, 45), (0.01, 1.1, 44)])
 def test_copies_in_other_bytes_are_found_across_parts(twin, copy, crop, brighter, least):
     for path in sorted((twin / "Training").rglob("*.jp*g"))[::4]:
         there = copy / "Testing" / path.parent.name / f"again-{path.name}"
@@ -218,7 +218,7 @@ def test_the_verb_ends_with_20_for_damage_and_its_json_names_no_file(copy, tmp_p
 def test_a_record_is_never_made_of_damage(copy, capsys):
     words = ["data", "verify", str(copy), "-q", "--record"]
     assert main(words) == 0
-    assert f"written to {copy / NAME}, 300 files" in capsys.readouterr().out
+    assert f"written to {copy / NAME}, 216 files" in capsys.readouterr().out
     before = (copy / NAME).read_bytes()
     path = next((copy / "Training").rglob("*.jp*g"))
     path.write_bytes(path.read_bytes()[:-2] + b"\0\0")
@@ -226,6 +226,15 @@ def test_a_record_is_never_made_of_damage(copy, capsys):
     path.unlink()
     assert main(words) == 20
     assert (copy / NAME).read_bytes() == before
+
+
+def test_a_root_that_is_read_only_is_left_alone_also_by_root(copy, monkeypatch, tmp_path):
+    monkeypatch.setenv("FOVEATE_CACHE", str(tmp_path / "cache"))
+    copy.chmod(0o555)
+    assert main(["data", "verify", str(copy), "-q", "--record"]) == 0
+    assert not (copy / NAME).exists()
+    assert len(read_record(copy, tmp_path / "cache")) == 216
+    copy.chmod(0o755)
 
 
 def test_a_recipe_says_what_is_expected_and_what_is_missing(copy, capsys):

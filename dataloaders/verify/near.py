@@ -4,13 +4,15 @@
 frequencies instead of a square). Pictures whose signs differ in 18 places or fewer are called near.
 Measured, over all pairs of different pictures:
 
-    600 brain MRIs, 179,700 pairs            25 near; at a distance of 2 or fewer 18 of them
-    1,000 and 500 phantoms (OCT, brain)       0 near of 499,500 and 124,750; closest 35 and 27
-    a copy as JPEG of quality 70             100 % found (farthest 6)
-    the same, 1 % cropped and a tenth brighter   98 % found; 2 % cropped 85 to 95 %; 3 % half
+    590 brain MRIs, 173,755 pairs       14 near, by eye all the same slice or its neighbour
+    1,000 OCT and 500 brain phantoms    none near of 499,500 and 124,750 pairs; closest 35 and 27
+    copies as JPEG of quality 70        found 799 of 799, farthest 6 (MRI, cells, phantoms)
+    also a tenth brighter               found 799 of 799, farthest 10; 1 % cropped: 99.4 to 100 %;
+                                        2 % cropped: 84 to 97 %; 3 % cropped: 34 to 68 %
 
 Turned or mirrored copies are not found. Comparing is a matrix product of signs, exact and without
-a worst case: medical images look so much alike that hash tables of bands degenerate.
+a worst case: medical images look so much alike that hash tables of bands degenerate. 100,000
+images take 43 s on one core of a busy machine.
 """
 
 from __future__ import annotations
