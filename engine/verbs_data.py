@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .answer import write_answer
 from .console import open_console
@@ -14,10 +14,13 @@ from .failure import UsageError
 from .guards import check_output
 from .recipe import expand
 
+if TYPE_CHECKING:
+    from .verifying import Request
+
 
 def data_verify(known: Namespace) -> int:
     """`foveate data verify ROOT|RECIPE [--record [PATH]] [--names [PATH]]`; 20 where it is unfit"""
-    from .verifying import Request, verify
+    from .verifying import verify
 
     if known.help:
         known.parser.print_help()
@@ -38,7 +41,6 @@ def data_verify(known: Namespace) -> int:
 
         text = "\n".join([*name_files(seen), ""]).encode(errors="surrogateescape")
         write_whole(Path(known.names), text, private=True)
-    assert isinstance(request, Request)
     return 0 if seen.clean else 20
 
 
@@ -53,7 +55,7 @@ def data_split(known: Namespace) -> int:
     return 0
 
 
-def _read_request(known: Namespace) -> Any:
+def _read_request(known: Namespace) -> Request:
     """What to verify: a folder where there is one of that name, else a recipe's data."""
     from .verifying import Request, request_recipe
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..dataloaders.errors import DataError, StorageError
 from ..dataloaders.folder import check_pattern, find_group
@@ -19,7 +21,7 @@ from ..dataloaders.record import (
 from ..dataloaders.table import Table, read_table
 from ..dataloaders.verify.listing import Found, list_images
 from ..dataloaders.verify.survey import Survey, examine_all, survey
-from .console import Console
+from .console import Console, Logged
 from .plan import this_machine
 from .prepare import cache_folder, locate, parts_of
 from .recipe import Recipe, expand
@@ -52,8 +54,6 @@ def request_recipe(
     recipe: Recipe, group: str = "", table: str = "", record: str | None = None
 ) -> Request:
     """A request for the data of a recipe. Raises DataError where it has no folder."""
-    from .console import Logged
-
     data = recipe.data
     root = locate(data, Logged())
     expect = {data.train: data.expect_train, data.test: data.expect_test}
@@ -97,10 +97,6 @@ def verify(request: Request, console: Console) -> tuple[Survey, dict[str, Any]]:
 
 def _take_parts(found: Found, table: Table) -> Found:
     """The parts of a split table instead of the folders'."""
-    from dataclasses import replace
-
-    import numpy as np
-
     own = [table.part.get(name, "in no part") for name in found.files]
     return replace(found, part=np.array(own))
 
