@@ -30,7 +30,7 @@ def scan(root: Path, classes: tuple[str, ...], parts: tuple[str, ...], group: st
     it is empty or does not match, a file is its own group. Raises DataError where the root, a
     part or a class is missing or empty, or a folder is there that no class names.
     """
-    _check_pattern(group)
+    check_pattern(group)
     rows: list[Row] = []
     strangers = 0
     try:
@@ -88,14 +88,15 @@ def find_group(pattern: str, name: str) -> str:
     return (match.group(1) if match else "") or name
 
 
-def _check_pattern(group: str) -> None:
+def check_pattern(group: str, flag: str = "--data.group") -> None:
+    """Raises DataError unless `group` is empty or an expression with a parenthesis."""
     try:
         parentheses = re.compile(group).groups
     except re.error as error:
-        raise DataError(f"--data.group {group!r} is no regular expression: {error}") from None
+        raise DataError(f"{flag} {group!r} is no regular expression: {error}") from None
     if group and not parentheses:
         raise DataError(
-            f"--data.group {group!r} has no parenthesis; put one around the part of a file name "
+            f"{flag} {group!r} has no parenthesis; put one around the part of a file name "
             "that says which patient it is of, as in '^[A-Z]+-(\\d+)-'"
         )
 
@@ -108,7 +109,7 @@ def _list_class(root: Path, part: str, name: str, label: int) -> tuple[list[Row]
     """The rows of one class folder and how many files in it are no images."""
     folder, rows, strangers = root / part / name, [], 0
     prefix, cut = str(PurePosixPath(part, name)), len(str(folder))
-    for entry in _files(str(folder), ()):
+    for entry in walk(str(folder)):
         if entry.name.lower().endswith(IMAGES) and entry.is_file():
             stat = entry.stat()
             rows.append((prefix + entry.path[cut:], part, label, stat.st_size, stat.st_mtime_ns))
@@ -122,7 +123,7 @@ def _list_class(root: Path, part: str, name: str, label: int) -> tuple[list[Row]
     return rows, strangers
 
 
-def _files(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[os.DirEntry[str]]:
+def walk(folder: str, above: tuple[tuple[int, int], ...] = ()) -> Iterator[os.DirEntry[str]]:
     """Everything below a folder that is no folder; a link to a folder above is not followed."""
     stat = os.stat(folder)
     here = (stat.st_dev, stat.st_ino)
@@ -132,7 +133,7 @@ def _files(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[os.DirEn
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            yield from _files(entry.path, (*above, here))
+            yield from walk(entry.path, (*above, here))
         else:
             yield entry
 

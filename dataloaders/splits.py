@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -42,6 +43,28 @@ def hold_out(
 def overlap(manifest: Manifest, one: np.ndarray, other: np.ndarray) -> int:
     """How many groups have images on both sides: 0 is what a score needs to mean anything."""
     return len(np.intersect1d(manifest.group[one], manifest.group[other]))
+
+
+def pair_splits(members: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The pairs of splits that must have nothing in common: what is fitted against what is scored.
+
+    The test split is held against everything it was not, train and val together.
+    """
+    train, val, test = (members[name] for name in ("train", "val", "test"))
+    return {"train and val": (train, val), "train and test": (np.union1d(train, val), test)}
+
+
+def duplicates_across(sha256: np.ndarray, members: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Pair of splits -> images of the second whose very bytes are in the first too.
+
+    (M,32) uint8 file hashes, split -> (n,) manifest numbers. 0.1 s for 83,484 images.
+    """
+    keys = np.ascontiguousarray(sha256).view("V32").ravel()
+    _, content = np.unique(keys, return_inverse=True)
+    return {
+        name: int(np.isin(content[other], content[one]).sum())
+        for name, (one, other) in pair_splits(members).items()
+    }
 
 
 def _shuffle(names: np.ndarray, seed: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import copy
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -19,6 +19,7 @@ import torch
 
 from .manifest import Manifest
 from .pack import LEVELS
+from .record import Recorded, differs
 from .ring import Ring
 from .sources import Loaded, load
 from .store import Cut, Held
@@ -55,9 +56,16 @@ class Stream:
     content_sha256 = ""
 
     def __init__(
-        self, manifest: Manifest, *, device: torch.device, threads: int, budget: int, side: int = 0
+        self,
+        manifest: Manifest,
+        *,
+        device: torch.device,
+        threads: int,
+        budget: int,
+        side: int = 0,
+        record: Mapping[str, Recorded] | None = None,
     ) -> None:
-        self.manifest, self.side, self.budget = manifest, side, budget
+        self.manifest, self.side, self.budget, self.record = manifest, side, budget, record
         self.sha256 = np.zeros((len(manifest), 32), np.uint8)
         self.unreadable: dict[int, str] = {}
         self._device, self._gate = device, Gate(threads)
@@ -126,7 +134,9 @@ class Stream:
 
     def _load(self, number: int) -> Loaded:
         with self._gate:
-            return load(self.manifest, number, self.side)
+            found = load(self.manifest, number, self.side)
+        why = differs(self.record, self.manifest.files[number], found.sha256) if self.record else ""
+        return Loaded(found.sha256, reason=why) if why else found
 
     def _drop(self) -> None:
         for _, futures in self._ready:

@@ -41,8 +41,10 @@ class Data:
     """False: where the test folder is missing, train without it, and say so."""
     group: str = ""
     """Regular expression; its first parenthesis names the patient in a file name."""
-    split: Literal["none", "label", "group"] = "group"
-    """How the held-out part is cut: per class image by image, by whole groups, or not at all."""
+    split: Literal["none", "label", "group", "table"] = "group"
+    """How the held-out part is cut: by image within a class, by groups, not, or all by `table`."""
+    table: str = ""
+    """CSV of `foveate data split`: path, part, group. Its contents, not its place, are hashed."""
     holdout: float = 0.2
     """Share of the train folder held out for validation."""
     channels: Literal[1, 3] = 3
@@ -65,6 +67,8 @@ class Data:
     expect_train: tuple[int, ...] = ()
     """Images per class that the published data set has in its train folder."""
     expect_test: tuple[int, ...] = ()
+    expect_sha256: str = ""
+    """Of the published set's names and contents: content_sha256 of `foveate data verify`."""
 
     def __post_init__(self) -> None:
         check_fields(self, "data.")
@@ -85,3 +89,5 @@ class Data:
             raise RecipeError(
                 f"data.group '{self.group}' has no parenthesis around what names the patient"
             )
+        named = bool(self.table) or self.split != "table"
+        require(named, "data.table", "empty", "give --data.table FILE.csv with --data.split table")

@@ -145,8 +145,10 @@ def _execute(recipe: Recipe, folder: Path, console: Console, world: World, repla
     with world.first_on_each_machine():
         prepared = prepare(recipe, listing, machine, console, feed)
     clock.add("pack_s", began)
-    for note in (f"feed: {feed}: {why}", *plan.notes, *listing.differences):
-        console.say(note if note.startswith("feed") else f"note: {note}")
+    leaks = (prepared.leaks.say(split) for split in ("val", "test"))
+    console.say(f"feed: {feed}: {why}")
+    for note in (*plan.notes, *listing.differences, *filter(None, leaks)):
+        console.say(f"note: {note}")
     with closing(prepared.store):
         facts = run(plan, trainer, prepared, folder, console, clock, replay)
         close_run(trainer, prepared, folder, console, clock, facts)

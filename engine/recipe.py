@@ -14,6 +14,7 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+from ..dataloaders.table import hash_table
 from ..kernels.sample.params import Augment
 from .data import Data as Data
 from .data import Twin as Twin
@@ -176,8 +177,10 @@ def identity(recipe: Recipe) -> dict[str, Any]:
     facts = to_dict(recipe)
     for name in ("claim", "name", "save_epochs", "strategy"):
         facts.pop(name)
-    for name in ("root", "feed"):
+    for name in ("root", "feed", "expect_sha256"):
         facts["data"].pop(name)
+    table = facts["data"].pop("table")
+    facts["data"] |= {"table_sha256": hash_table(expand(table))} if table else {}
     facts["task"] = recipe.task.identity()
     return _one_spelling(facts)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from .plan import make_plan, this_machine
 from .recipe import Recipe
 from .run.console import Console
 from .run.folder import read_json, read_recipe
+from .run.leaks import Leaks
 from .run.prepare import list_data, prepare
 from .run.receipt import Receipt, read_receipt, table, verdict_of
 from .trainer import Trainer
@@ -61,7 +62,7 @@ def score_run(folder: Path, root: str, split: str, console: Console) -> dict[str
     if root:
         data = replace(recipe.data, root=root)
         if split == "test":  # another folder may have nothing to train on
-            data = replace(data, train="", split="none", need_test=True)
+            data = replace(data, train="", split="none", need_test=True, table="")
         recipe = replace(recipe, data=data)
     trainer, receipt = open_run(folder, recipe)
     listing = list_data(recipe, console)
@@ -79,13 +80,14 @@ def score_run(folder: Path, root: str, split: str, console: Console) -> dict[str
         "confusion": trainer.task.confusion(rows).tolist(),
         "classes": list(trainer.task.classes),
         "quarantined": prepared.quarantined(),
+        "leaks": asdict(prepared.leaks),
     }
 
 
 def describe_scores(facts: dict[str, Any]) -> str:
     """What `foveate eval` prints."""
     return (
-        verdict_of({facts["split"]: facts["scores"]})
+        verdict_of({facts["split"]: facts["scores"]}, Leaks(**facts["leaks"]))
         + "\n"
         + table(facts["confusion"], facts["classes"])
     )

@@ -21,7 +21,7 @@ PRINTERS = {  # the library logs; the command line prints
     "engine/cli.py",
     *(
         f"engine/verbs/{name}.py"
-        for name in ("asked", "recipes", "training", "data", "runs", "help")
+        for name in ("asked", "recipes", "training", "data", "verify", "runs", "help")
     ),
 }
 FUNCTION_LINES, MEDIAN_LINES = 40, 14

@@ -85,7 +85,8 @@ def _decisions(recipe: dict[str, Any]) -> dict[str, Any]:
 
 def _numbers(plan: dict[str, Any]) -> dict[str, Any]:
     """The plan with its row per step cut down to first, highest and last."""
-    plan = {name: value for name, value in plan.items() if name not in ("recipe_hash", "format")}
+    left_out = ("recipe_hash", "format", "feed_why")  # the reason quotes a measured rate
+    plan = {name: value for name, value in plan.items() if name not in left_out}
     if plan.get("lr"):
         lr = plan["lr"]
         plan["lr"] = {"first": lr[0], "highest": max(lr), "last": lr[-1]}
@@ -105,6 +106,7 @@ def compare_receipts(one: Receipt, other: Receipt) -> dict[str, Any]:
         },
         "scored_weights_equal": one.scored_sha256 == other.scored_sha256,
         "same_data": _same_data(one, other),
+        "leaks": {"one": _leaks(one), "other": _leaks(other)},
         "images_per_s": {"one": one.images_per_s, "other": other.images_per_s},
         "time": {
             name: {"one": one.time.get(name), "other": other.time.get(name)}
@@ -112,6 +114,12 @@ def compare_receipts(one: Receipt, other: Receipt) -> dict[str, Any]:
         },
         "identity": differences(_machine(one), _machine(other)),
     }
+
+
+def _leaks(receipt: Receipt) -> dict[str, Any]:
+    """How a run was split, and what its splits have in common; None where nobody looked."""
+    names = ("split", "group_overlap", "copies_across")
+    return {name: receipt.data.get(name) for name in names}
 
 
 def _machine(receipt: Receipt) -> dict[str, Any]:

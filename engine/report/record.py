@@ -43,7 +43,8 @@ def data(run: Run) -> Safe:
     facts = pairs(
         [
             ("Split", found.get("split") or NOTHING),
-            ("Groups shared between splits", leak(found.get("group_overlap"))),
+            ("Groups shared between splits", leak(found.get("group_overlap"), "a patient")),
+            ("Same files in two splits", leak(found.get("copies_across"), "a picture")),
             ("Manifest sha256", short(found.get("manifest_sha256"))),
             *about,
         ]
@@ -85,15 +86,16 @@ def differences(found: dict[str, Any]) -> Safe:
     return tag("ul", *(tag("li", line) for line in noted), class_="differences")
 
 
-def leak(overlap: Any) -> Safe:
-    """The leak line: groups (patients) that appear in more than one split."""
+def leak(overlap: Any, what: str) -> Safe:
+    """The leak line: groups (patients), or files, that appear in more than one split."""
     if overlap is None:
-        return tag("span", "not checked", class_="bad")
+        unknown = "not checked: nothing says which patient an image is of (--data.group)"
+        return tag("span", unknown if what == "a patient" else "not checked", class_="bad")
     if isinstance(overlap, dict):  # pair of splits -> groups on both sides
         overlap = ", ".join(f"{n} {pair}" for pair, n in overlap.items() if n)
     if not overlap:
         return tag("span", "none")
-    text = f"{plain(overlap)}: scores are too high where a patient is in two splits"
+    text = f"{plain(overlap)}: scores are too high where {what} is in two splits"
     return tag("span", text, class_="bad")
 
 

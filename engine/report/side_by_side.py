@@ -23,6 +23,7 @@ def describe_comparison(answer: dict[str, Any]) -> str:
         lines += _block(f"{split} images", _describe_scores(scores), "")
     if not answer["scores"]:
         lines += ["", "no split was scored in both runs"]
+    lines += _block("split and leaks", _describe_leaks(answer["leaks"]), "")
     lines += _block("speed", _describe_speed(answer), "")
     lines += _block("weights", [_describe_weights(answer)], "")
     lines += _block("machine and packages", answer["identity"], "nothing differs")
@@ -96,6 +97,32 @@ def _say_unpaired(scores: dict[str, Any]) -> str:
         f"(95 % interval {100 * low:+.2f} to {100 * high:+.2f}), "
         f"{'which holds 0' if inside else 'which leaves 0 out'}"
     )
+
+
+def _describe_leaks(leaks: dict[str, Any]) -> list[str]:
+    """How each run was split, and how many patients and files are on both sides of it."""
+    sides = [leaks["one"], leaks["other"]]
+    lines = [_row("", "one", "other"), _row("split by", *(str(side["split"]) for side in sides))]
+    for name, what in (("group_overlap", "patients"), ("copies_across", "same files")):
+        counts = [side[name] if isinstance(side[name], dict) else {} for side in sides]
+        for pair in ("train and val", "train and test"):
+            shown = (str(count.get(pair, "not checked")) for count in counts)
+            lines.append(_row(f"{what} {pair.removeprefix('train and ')}", *shown))
+    leaky = [name for name, side in leaks.items() if _any_leak(side)]
+    clean = {"one", "other"} - set(leaky)
+    if len(clean) == 1 and leaks[min(clean)]["group_overlap"] is not None:
+        lines.append(
+            f"believe the scores of {min(clean)}: {leaky[0]} "
+            "is scored on patients or files that it was trained on"
+        )
+    elif len(leaky) == 2:
+        lines.append("both are scored on patients or files that they were trained on")
+    return lines
+
+
+def _any_leak(side: dict[str, Any]) -> bool:
+    counts = (side[name] for name in ("group_overlap", "copies_across"))
+    return any(sum(count.values()) for count in counts if isinstance(count, dict))
 
 
 def _describe_speed(answer: dict[str, Any]) -> list[str]:

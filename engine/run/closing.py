@@ -90,7 +90,7 @@ def make_receipt(
         confusion={split: task.confusion(found).tolist() for split, found in rows.items()},
         scored=weights[1],
         time={name: round(value, 3) for name, value in seconds.items()},
-        verdict=verdict_of(scores),
+        verdict=verdict_of(scores, prepared.leaks),
         weights_sha256=weights[0],
         scored_sha256=weights[2],
         **describe_run(plan, prepared, seconds["train_s"]),
@@ -127,14 +127,18 @@ def _choose(trainer: Trainer, folder: Path, last: Weights) -> tuple[str, Weights
 def describe_data(plan: Plan, prepared: Prepared) -> dict[str, Any]:
     """What was trained and scored on: counts, differences from the published set, leaks."""
     recipe, listing = plan.recipe, prepared.listing
+    wanted, found = recipe.data.expect_sha256, prepared.store.content_sha256
+    published = not wanted or found in ("", wanted) or not recipe.data.root
+    differ = [] if published else ["contents are not those of the published set (expect_sha256)"]
     return {
         "manifest_sha256": prepared.data_sha256,
         "listing_sha256": listing.manifest.listing_sha256,
         "counts": listing.counts(),
         "expected": expect_counts(recipe),
-        "differences": list(listing.differences),
+        "differences": list(listing.differences) + differ,
         "split": recipe.data.split,
-        "group_overlap": listing.overlaps,
+        "group_overlap": prepared.leaks.groups,
+        "copies_across": prepared.leaks.copies,
         "quarantined": prepared.quarantined(),
         "synthetic": recipe.data.twin.kind != "none" and not recipe.data.root,
         "licence": recipe.claim.licence,
@@ -149,6 +153,8 @@ def expect_counts(recipe: Recipe) -> dict[str, dict[str, int]]:
     A split by groups has sizes that only the data know, so then the test folder alone is given.
     """
     data, classes = recipe.data, recipe.task.classes
+    if data.split == "table":
+        return {}
     held = 0.0 if data.split == "none" else data.holdout
     found = {"test": data.expect_test}
     if data.split != "group":

@@ -20,12 +20,16 @@ from ...dataloaders.order import permutation
 from ...dataloaders.packing import find_or_build
 from ...dataloaders.phantoms.oct import find_encoder
 from ...dataloaders.phantoms.twins import TWINS
-from ...dataloaders.splits import hold_out, overlap
+from ...dataloaders.quarantine import hold_to_record
+from ...dataloaders.record import read_record
+from ...dataloaders.splits import hold_out, overlap, pair_splits
 from ...dataloaders.store import Packed, Resident, Store
 from ...dataloaders.stream import Stream
+from ...dataloaders.table import Table, read_table
 from ..plan import Machine
 from ..recipe import Data, Recipe, Twin, expand
 from .console import Console
+from .leaks import Leaks, find_leaks
 
 SPLITS = ("train", "val", "test")
 STREAM_SHARE = 0.05
@@ -44,6 +48,11 @@ class Listing:
     overlaps: dict[str, int]
     """Split pair -> groups (patients) that are on both sides."""
 
+    @property
+    def grouped(self) -> bool:
+        """Whether anything says whose an image is; else `overlaps` says nothing."""
+        return bool((self.manifest.group != np.array(self.manifest.files)).any())
+
     def counts(self) -> dict[str, dict[str, int]]:
         """Split -> class -> images."""
         return {name: self.manifest.counts(found) for name, found in self.members.items()}
@@ -58,6 +67,7 @@ class Prepared:
     label: np.ndarray
     """(M,) int64 labels to train on; shuffled for a negative control."""
     splits: dict[str, Members]
+    leaks: Leaks
 
     def feed(self, split: str, recipe: Recipe) -> Feed:
         """Batches of one split; only the training split is ever shuffled."""
@@ -126,7 +136,8 @@ def locate(data: Data, console: Console) -> Path:
 
 def parts_of(data: Data, root: Path) -> tuple[str, ...]:
     """The part folders to read: without the test folder where it is missing and not needed."""
-    tested = data.need_test or (root / data.test).is_dir()
+    needed = data.need_test and data.split != "table"  # a table may take its test part anywhere
+    tested = needed or (root / data.test).is_dir()
     return tuple(part for part in (data.train, data.test if tested else "") if part)
 
 
@@ -158,14 +169,28 @@ def list_data(recipe: Recipe, console: Console) -> Listing:
     data = recipe.data
     root = locate(data, console)
     manifest = scan(root, recipe.task.classes, parts_of(data, root), data.group)
+    table = read_table(expand(data.table)) if data.table else None
+    manifest = table.apply_groups(manifest) if table else manifest
+    members = _cut(recipe, manifest, table)
+    overlaps = {name: overlap(manifest, *pair) for name, pair in pair_splits(members).items()}
+    if data.split == "group" and overlaps["train and val"]:
+        raise DataError("the cut by groups left a patient on both sides; this must not be trained")
+    return Listing(manifest, members, _differences(data, manifest, table), overlaps)
+
+
+def _cut(recipe: Recipe, manifest: Manifest, table: Table | None) -> dict[str, np.ndarray]:
+    """Split -> (n,) int64 manifest numbers. Raises DataError where a class is not to be learned."""
+    data = recipe.data
+    if data.split == "table" and table:
+        members = table.members(manifest)
+        for name, count in manifest.counts(members["train"]).items():
+            if not count:
+                raise DataError(f"{table.path} puts no image of class {name} into train; mend it")
+        return members
     train, val = hold_out(
         manifest, manifest.members(data.train), data.split, data.holdout, recipe.seed
     )
-    test = manifest.members(data.test)
-    members = {"train": train, "val": val, "test": test}
-    pairs = {"train and val": (train, val), "train and test": (np.union1d(train, val), test)}
-    overlaps = {name: overlap(manifest, *pair) for name, pair in pairs.items()}
-    return Listing(manifest, members, _differences(data, manifest), overlaps)
+    return {"train": train, "val": val, "test": manifest.members(data.test)}
 
 
 def decide_feed(recipe: Recipe, listing: Listing, machine: Machine) -> tuple[str, str]:
@@ -198,7 +223,8 @@ def prepare(
         for name, found in listing.members.items()
         if len(found)
     }
-    return Prepared(listing, store, label, splits)
+    leaks = find_leaks(listing.overlaps if listing.grouped else None, store, listing.members)
+    return Prepared(listing, store, label, splits, leaks)
 
 
 def is_same_data(prepared: Prepared, data_sha256: str, listing_sha256: str) -> bool:
@@ -212,13 +238,22 @@ def is_same_data(prepared: Prepared, data_sha256: str, listing_sha256: str) -> b
 
 def _open(recipe: Recipe, listing: Listing, machine: Machine, console: Console, mode: str) -> Store:
     manifest, side, cpu = listing.manifest, recipe.data.reduce, torch.device("cpu")
+    record = read_record(manifest.root, cache_folder())
     if mode == "stream":
         budget = int(STREAM_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-        return Stream(manifest, device=cpu, threads=machine.threads, budget=budget, side=side)
+        return Stream(
+            manifest,
+            device=cpu,
+            threads=machine.threads,
+            budget=budget,
+            side=side,
+            record=record,
+        )
     with console.stage("decoding once into a pack") as progress:
         pack = find_or_build(
             manifest, cache_folder(), machine.threads, progress, side=side, say=console.say
         )
+    pack = hold_to_record(pack, manifest, record)
     return Resident(pack, cpu) if mode == "resident" else Packed(pack)
 
 
@@ -230,10 +265,14 @@ def _shuffle(label: np.ndarray, listing: Listing, seed: int) -> np.ndarray:
     return shuffled
 
 
-def _differences(data: Data, manifest: Manifest) -> tuple[str, ...]:
+def _differences(data: Data, manifest: Manifest, table: Table | None) -> tuple[str, ...]:
     lines = []
+    if table and (absent := table.count_absent(manifest)):
+        lines.append(f"{absent:,} lines of the split table name files that are not there")
     for part, expected in ((data.train, data.expect_train), (data.test, data.expect_test)):
         members = manifest.members(part)
+        if part and not len(members) and data.split == "table":
+            continue  # the table says what is tested
         if part and not len(members):  # a part that is there and empty was refused
             lines.append(f"no folder {part}: nothing is tested, scores are of the held-out part")
             continue

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...dataloaders.errors import StorageError
+from .leaks import Leaks
 
 FORMAT = 1
 
@@ -116,14 +117,14 @@ def read_receipt(folder: Path) -> Receipt | None:
         raise StorageError(f"{path} cannot be read ({error}); start over with --fresh") from None
 
 
-def verdict_of(scores: dict[str, dict[str, float]]) -> str:
-    """One line: accuracy, its interval, and how many were wrong."""
+def verdict_of(scores: dict[str, dict[str, float]], leaks: Leaks | None = None) -> str:
+    """One line: accuracy, its interval, how many were wrong, and what makes that too good."""
     split = "test" if "test" in scores else "val"
     if split not in scores:
         return "nothing was held out, so nothing was scored"
-    s = scores[split]
+    s, stamp = scores[split], leaks.say(split) if leaks else ""
     return (
         f"{s['accuracy']:.2%} of {s['images']:.0f} {split} images right "
         f"(95 % interval {s['accuracy_low']:.1%} to {s['accuracy_high']:.1%}, "
-        f"{s['wrong']:.0f} wrong)"
+        f"{s['wrong']:.0f} wrong)" + (f". {stamp}" if stamp else "")
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 from ... import __version__
 from ..failure import EXIT_CODES, UsageError
+from . import arguments_data
 
 FIELDS = (
     "Any recipe field is a flag: --optimizer.lr 0.1 --data.no-shuffle-labels "
@@ -58,6 +59,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 
     Raises UsageError for an unknown verb or flag, SystemExit where help or version was printed.
     """
+    words = arguments_data.join_patterns(words)
     shared = Parser(add_help=False, prog="foveate")
     add_shared(shared)
     said, words = shared.parse_known_args(words)
@@ -202,13 +204,20 @@ def _add_scoring(verbs: Any) -> None:
 
 
 def _add_data(verbs: Any) -> None:
-    inner = _group(verbs, "data", "make and pack data", "synth|pack", "data.help")
+    text = "make, check, split and pack data"
+    inner = _group(verbs, "data", text, "synth|verify|split|pack", "data.help")
     synth = _verb(inner, "synth", "data.synth", "draw the synthetic twin of a recipe's data")
     synth.add_argument("recipe", metavar="RECIPE")
     synth.add_argument("--out", metavar="DIR", type=Path, help="folder (default: in the cache)")
     synth.add_argument("--train", metavar="N", type=_count, help="training images")
     synth.add_argument("--test", metavar="N", type=_count, help="test images")
     synth.add_argument("--seed", metavar="N", type=_seed)
+    text = "read every image once: damage, leaks, copies, counts"
+    verify = _verb(inner, "verify", "verify.verify", text)
+    arguments_data.add_verify(verify)
+    _add_json(verify, "findings")
+    split = _verb(inner, "split", "verify.split", "cut a folder into parts by patients")
+    arguments_data.add_split(split, _seed)
     _add_packs(inner)
 
 

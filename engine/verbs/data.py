@@ -15,7 +15,7 @@ from .asked import console_of, named_recipe, show_fields
 
 def help(known: Namespace) -> int:
     """`foveate data` alone."""
-    raise UsageError("`foveate data` needs a verb: synth or pack")
+    raise UsageError("`foveate data` needs a verb: synth, verify, split or pack")
 
 
 def pack_ls(known: Namespace) -> int:
