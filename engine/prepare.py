@@ -141,7 +141,15 @@ def list_data(recipe: Recipe, console: Console) -> Listing:
     """
     data = recipe.data
     root = locate(data, console)
-    manifest = scan(root, recipe.task.classes, parts_of(data, root), data.group)
+    manifest = scan(
+        root,
+        recipe.task.classes,
+        parts_of(data, root),
+        data.group,
+        window=(data.window[0], data.window[1]) if data.voi == "window" else data.voi,
+        allow_phi=data.allow_phi,
+        cache=cache_folder(),
+    )
     train, val = hold_out(
         manifest, manifest.members(data.train), data.split, data.holdout, recipe.seed
     )
@@ -190,4 +198,4 @@ def _differences(data: Data, manifest: Manifest) -> tuple[str, ...]:
                 lines.append(f"{part}/{name}: {found[name]:,} images, {wanted:,} expected")
     if manifest.strangers:
         lines.append(f"{manifest.strangers} files that are no images were passed over")
-    return tuple(lines)
+    return (*lines, *manifest.notes)

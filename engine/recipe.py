@@ -15,29 +15,14 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+from ..dataloaders.dicom.survey import PATIENT
 from ..kernels.sample.params import Augment
 from .failure import RecipeError
 from .fields import check_fields
 from .task import Task
+from .twin import Twin
 
 FORMAT = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Twin:
-    """A synthetic stand-in that is drawn where `data.root` is empty."""
-
-    kind: Literal["none", "oct", "brain", "xray"] = "none"
-    train: int = 0
-    """Images drawn for training, all classes together."""
-    test: int = 0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_fields(self, "data.twin.")
-        for name in ("train", "test", "seed"):
-            value = getattr(self, name)
-            _require(value >= 0, f"data.twin.{name}", value, "it must be 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +38,8 @@ class Data:
     need_test: bool = True
     """False: where the test folder is missing, train without it, and say so."""
     group: str = ""
-    """Regular expression; its first parenthesis names the patient in a file name."""
+    """Regular expression; its first parenthesis names the patient in a file name. The word
+    dicom:PatientID takes the patient that the header of a DICOM names."""
     split: Literal["none", "label", "group"] = "group"
     """How the held-out part is cut: per class image by image, by whole groups, or not at all."""
     holdout: float = 0.2
@@ -65,6 +51,12 @@ class Data:
     std: tuple[float, ...] = (0.25,)
     shuffle_labels: bool = False
     """Negative control: training labels are permuted, and an honest set then scores at chance."""
+    voi: Literal["full", "file", "window"] = "full"
+    """DICOM: the whole range of the stored bits, the file's own window or table, or `window`."""
+    window: tuple[float, ...] = ()
+    """DICOM, `voi` window only: center and width, in units of the modality (CT: Hounsfield)."""
+    allow_phi: bool = False
+    """Read DICOM files that may name patients. Not part of the recipe's hash."""
     twin: Twin = field(default_factory=Twin)
     expect_train: tuple[int, ...] = ()
     """Images per class that the published data set has in its train folder."""
@@ -74,6 +66,15 @@ class Data:
         check_fields(self, "data.")
         _require(0 <= self.holdout < 1, "data.holdout", self.holdout, "it is a share from 0 to 0.9")
         _require(min(self.std, default=0) > 0, "data.std", self.std, "it must be above 0")
+        wide = len(self.window) == 2 and self.window[1] >= 1
+        _require(
+            wide if self.voi == "window" else not self.window,
+            "data.window",
+            self.window,
+            "voi window needs a center and a width of 1 or more, the others none",
+        )
+        if self.group == PATIENT:
+            return
         try:
             groups = re.compile(self.group).groups
         except re.error as error:
@@ -243,7 +244,10 @@ def identity(recipe: Recipe) -> dict[str, Any]:
     facts = to_dict(recipe)
     for name in ("claim", "name", "save_epochs", "strategy"):
         facts.pop(name)
-    facts["data"].pop("root")
+    for name in ("root", "allow_phi"):
+        facts["data"].pop(name)
+    if recipe.data.voi == "full":  # as runs were named before there was a choice
+        del facts["data"]["voi"], facts["data"]["window"]
     facts["task"] = recipe.task.identity()
     return _one_spelling(facts)
 
