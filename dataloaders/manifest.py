@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -45,6 +46,12 @@ class Manifest:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def rows_by_file(self) -> Iterator[range]:
+        """The rows of each file in turn: one, but for files of several frames."""
+        starts = np.flatnonzero(self.frame == 0) if len(self.frame) else np.arange(len(self))
+        ends = [*starts.tolist()[1:], len(self)]
+        return (range(a, b) for a, b in zip(starts.tolist(), ends, strict=False))
 
     @cached_property
     def listing_sha256(self) -> str:

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from .decode import Unreadable, decode
+from .decode import Unreadable, decode_frames
 from .errors import DataError, StorageError
 from .manifest import Manifest
 from .pack import FORMAT, LEVELS, PADDING, Pack, hash_content, hash_index, open_pack, pyramid
@@ -71,7 +71,9 @@ def estimate_bytes(manifest: Manifest, samples: int = 32) -> int:
     sizes = []
     for number in spread(len(manifest), samples):
         try:
-            sizes.append(decode((manifest.root / manifest.files[number]).read_bytes()).nbytes)
+            data = (manifest.root / manifest.files[number]).read_bytes()
+            frames = decode_frames(data, manifest.window, manifest.allow_phi)
+            sizes.append(sum(frame.nbytes for frame in frames) / len(frames))
         except (Unreadable, OSError):
             continue
     return int(np.mean(sizes or [0]) * len(manifest) * 4 / 3)
@@ -113,7 +115,7 @@ def _build(manifest: Manifest, folder: Path, threads: int, progress: Progress | 
     for rest in (work, folder):  # a folder without pack.json: somebody's rm -r was interrupted
         shutil.rmtree(rest, ignore_errors=True)
     try:
-        work.mkdir()
+        work.mkdir(0o700)  # pixels of patients
         _write(manifest, work, threads, progress)
         work.rename(folder)
         _sync(folder.parent)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .decode import Unreadable, decode
+from .decode import Unreadable, decode_frames
 from .errors import DataError
 from .manifest import Manifest
 from .pack import DELETE_IT, Pack, pyramid
@@ -27,14 +27,17 @@ class Loaded:
     reason: str = ""
 
 
-def _load(manifest: Manifest, number: int) -> Loaded:
-    data = read_source(manifest, number)
-    loaded = Loaded(hashlib.sha256(data).digest())
+def _load(manifest: Manifest, rows: range) -> list[Loaded]:
+    """One file: `rows` are its frames, one after the other."""
+    data = read_source(manifest, rows[0])
+    digest = hashlib.sha256(data).digest()
     try:
-        loaded.levels = pyramid(decode(data))
+        frames = decode_frames(data, manifest.window, manifest.allow_phi)
+        if len(frames) != len(rows):
+            raise Unreadable(f"{len(frames)} frames where the listing has {len(rows)}")
+        return [Loaded(digest, pyramid(frame)) for frame in frames]
     except Unreadable as error:
-        loaded.reason = str(error)
-    return loaded
+        return [Loaded(digest, reason=str(error)) for _ in rows]
 
 
 def read_source(manifest: Manifest, number: int) -> bytes:
@@ -65,16 +68,16 @@ def _place(manifest: Manifest, number: int) -> Path:
 
 
 def load_all(manifest: Manifest, threads: int) -> Generator[Loaded, None, None]:
-    """Every file in manifest order, `threads` at work and at most 4 per thread in memory."""
+    """Every row in manifest order, `threads` at work and at most 4 files per thread in memory."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-    waiting: deque[Future[Loaded]] = deque()
+    waiting: deque[Future[list[Loaded]]] = deque()
     try:
-        for number in range(len(manifest)):
-            waiting.append(pool.submit(_load, manifest, number))
+        for rows in manifest.rows_by_file():
+            waiting.append(pool.submit(_load, manifest, rows))
             if len(waiting) >= 4 * threads:
-                yield waiting.popleft().result()
+                yield from waiting.popleft().result()
         while waiting:
-            yield waiting.popleft().result()
+            yield from waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 

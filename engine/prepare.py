@@ -20,7 +20,7 @@ from ..dataloaders.phantoms.oct import find_encoder
 from ..dataloaders.phantoms.twins import TWINS
 from ..dataloaders.splits import hold_out, overlap
 from .console import Console
-from .recipe import Data, Recipe, Twin, expand
+from .recipe import Data, Recipe, Twin, expand, window_of
 
 SPLITS = ("train", "val", "test")
 
@@ -146,7 +146,7 @@ def list_data(recipe: Recipe, console: Console) -> Listing:
         recipe.task.classes,
         parts_of(data, root),
         data.group,
-        window=(data.window[0], data.window[1]) if data.voi == "window" else data.voi,
+        window=window_of(data),
         allow_phi=data.allow_phi,
         cache=cache_folder(),
     )

@@ -67,12 +67,9 @@ class Data:
         _require(0 <= self.holdout < 1, "data.holdout", self.holdout, "it is a share from 0 to 0.9")
         _require(min(self.std, default=0) > 0, "data.std", self.std, "it must be above 0")
         wide = len(self.window) == 2 and self.window[1] >= 1
-        _require(
-            wide if self.voi == "window" else not self.window,
-            "data.window",
-            self.window,
-            "voi window needs a center and a width of 1 or more, the others none",
-        )
+        fits = wide if self.voi == "window" else not self.window
+        wanted = "voi window needs a center and a width of 1 or more, the others none"
+        _require(fits, "data.window", self.window, wanted)
         if self.group == PATIENT:
             return
         try:
@@ -289,6 +286,11 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
         for name in names
         if left.get(name) != right.get(name)
     ]
+
+
+def window_of(data: Data) -> str | tuple[float, float]:
+    """How gray values of DICOM files become levels, as `dataloaders` takes it."""
+    return (data.window[0], data.window[1]) if data.voi == "window" else data.voi
 
 
 def expand(path: str) -> Path:
