@@ -30,9 +30,10 @@ FRAMES = 100_000
 FILE_BYTES = 2**33
 """Most that the frames of one file may decode to."""
 HEADER_BYTES = 2**24
-"""Most that one element before the pixels, or a deflated header, may hold."""
-READS = 500_000
-"""Reads that a header may cost, two or three per element: an ordinary one takes 300."""
+"""Most that one element before the pixels may hold; a quarter of it a whole deflated header."""
+READS = 150_000
+"""Reads that a header may cost, 2 or 3 per element, 10 to 14 us each: at most 2 s. An ordinary
+header takes 300, an enhanced one about 50 per frame."""
 
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 BIG_ENDIAN, DEFLATED = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
@@ -132,7 +133,7 @@ class Body:
     def inflate(self) -> Body:
         """What follows, inflated as far as a header may reach. The rest comes with `take`."""
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        front = io.BytesIO(inflater.decompress(self.file.read(), HEADER_BYTES))
+        front = io.BytesIO(inflater.decompress(self.file.read(), HEADER_BYTES // 4))
         body = Body(front, self.meter)
         body._inflater = inflater
         return body

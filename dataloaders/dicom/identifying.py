@@ -37,17 +37,17 @@ KEYWORDS = {
         *("InsurancePlanIdentification", "MedicalRecordLocator", "BranchOfService", "Occupation"),
         *("RequestedProcedureID", "ScheduledProcedureStepID", "PerformedProcedureStepID"),
         *("FillerOrderNumberImagingServiceRequest", "PlacerOrderNumberImagingServiceRequest"),
-        *("ServiceEpisodeID", "IssuerOfServiceEpisodeID", "ScheduledStepAttributesID"),
+        *("ServiceEpisodeID", "IssuerOfServiceEpisodeID"),
         *("ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID", "PatientReligiousPreference"),
         *("InterpretationID", "ResultsID", "SpecimenAccessionNumber", "ContainerIdentifier"),
-        *("PersonIdentificationCodeSequence", "CrewMember", "PatientState"),
+        *("PersonIdentificationCodeSequence", "PatientState"),
     ),
     "contact": (
         *("PatientAddress", "PatientTelephoneNumbers", "PatientTelecomInformation"),
         *("PersonAddress", "PersonTelephoneNumbers", "PersonTelecomInformation"),
         *("ReferringPhysicianAddress", "ReferringPhysicianTelephoneNumbers"),
         *("CountryOfResidence", "RegionOfResidence", "CurrentPatientLocation"),
-        *("PatientInstitutionResidence", "OrderCallbackPhoneNumber", "OrderCallbackTelecom"),
+        *("PatientInstitutionResidence", "OrderCallbackPhoneNumber"),
         *("OrderCallbackTelecomInformation", "ContactURI", "RetrieveURL", "RetrieveURI"),
     ),
     "institution": (
@@ -60,8 +60,8 @@ KEYWORDS = {
     "device": (
         *("DeviceSerialNumber", "GantryID", "CassetteID", "PlateID", "DetectorID", "GeneratorID"),
         *("DeviceLabel", "DeviceDescription", "UniqueDeviceIdentifier", "LensSerialNumber"),
-        *("TransducerIdentificationSequence", "XRaySourceID", "DigitizingDeviceSerialNumber"),
-        *("SecondaryCaptureDeviceID", "HardcopyDeviceID", "SourceSerialNumber"),
+        *("TransducerIdentificationSequence", "XRaySourceID"),
+        *("SecondaryCaptureDeviceID", "SourceSerialNumber"),
     ),
     "text": (
         *("StudyDescription", "SeriesDescription", "ProtocolName", "AdmittingDiagnosesDescription"),
