@@ -93,6 +93,7 @@ REFUSED = {
     "a name": dict(PatientName="Kowalczyk^Anna"),
     "a name in a sequence": dict(RequestAttributesSequence=[item(ReferringPhysicianName="K^A")]),
     "a deep date": dict(ReferencedSeriesSequence=[item(DeviceSequence=[DATED])]),
+    "a great age": dict(PatientAge="091Y"),
     "a comment": dict(ImageComments="call Anna"),
     "a description": dict(StudyDescription="Anna's knee"),
 } | {f"a {keyword}": {keyword: "Kowalczyk"} for keyword in (

@@ -9,7 +9,7 @@ was de-identified (0012,0062), and where it still holds something, anywhere, of 
     ids, contacts, institution (113112), devices (113109): the keywords below
 
 Judgements. A replaced UID cannot be told from an original one, and every file must have UIDs: they
-are no ground to refuse, nor are AE titles, sex and age; none of them is kept or logged. A
+are no ground to refuse, nor are AE titles, sex and ages under 90; none of them is kept. A
 pseudonym in PatientID cannot be told from a number of the hospital: it is a ground. Private
 elements can hold anything: they are counted and warned about, never kept. Pixels are not looked
 at: text burned into them is only ever warned about, where the header hints at it.
@@ -116,6 +116,8 @@ def find_identifying(dataset: Any, body: Any) -> Findings:
         if not value:
             continue
         kind = KIND.get(keyword) or BY_TYPE.get(vr, "")
+        if keyword == "PatientAge" and value >= b"090Y" and value.endswith(b"Y"):
+            kind = "id"  # so few are as old that it names them
         if kind and keyword not in TECHNICAL_TEXT:
             kinds[keyword or "private"] = kind
         if keyword == "CodeValue" and value.startswith(b"1131"):
