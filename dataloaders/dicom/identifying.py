@@ -139,7 +139,8 @@ def refuse(files: Sequence[Findings], of: int = 1) -> None:
         return
     unmarked = sum(not found.removed for found in bad)
     counts = Counter(keyword for found in bad for keyword in found.keywords)
-    named = [f"{keyword} in {n:,}" for keyword, n in counts.most_common(6)]
+    ranked = sorted(counts.items(), key=lambda kind: (-kind[1], kind[0]))
+    named = [f"{keyword} in {n:,}" for keyword, n in ranked[:6]]
     more = [f"{len(counts) - 6} more kinds"] if len(counts) > 6 else []
     missing = [f"no PatientIdentityRemoved YES in {unmarked:,}"] if unmarked else []
     raise DataError(
