@@ -20,10 +20,11 @@ import numpy as np
 import pytest
 from dicoms import item, make, write
 from pictures import CLASSES, draw, small_recipe
+from pydicom.datadict import tag_for_keyword
 from stores import replay
 from tracked import quick_disk  # noqa: F401, a fixture that every test here runs under
 
-from foveate.dataloaders.decode import decode_frames
+from foveate.dataloaders.decode import Unreadable, decode_frames
 from foveate.dataloaders.dicom import header
 from foveate.dataloaders.errors import DataError
 from foveate.engine.fit import fit
@@ -247,6 +248,25 @@ def test_what_is_kept_of_a_header_is_technical(root):
     assert {element.keyword for element in kept.technical} <= set(header.TECHNICAL)
     assert kept.findings.patient and not kept.findings.removed
     assert len(header.TECHNICAL) < 40
+
+
+@pytest.fixture(params=("SpecificCharacterSet", *header.TECHNICAL))
+def misplaced(request):
+    """A file with a name in a technical element; written before anybody listens."""
+    data = make(draw(0, 0)[:, :, 0], WindowCenter=128, WindowWidth=256)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data.add_new(tag_for_keyword(request.param), "LO", "Wojciechowska")
+        return write(data)
+
+
+def test_a_name_where_a_number_belongs_is_not_quoted(misplaced, heard):
+    reason = None
+    try:
+        decode_frames(misplaced, "file", allow_phi=True)
+    except Unreadable as error:
+        reason = said(error)
+    assert not [text for text in (reason or "", *heard()) if hits(text)]
 
 
 def test_single_files_are_answered_for_by_class_and_nothing_else(root, heard, tmp_path):

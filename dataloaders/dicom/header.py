@@ -45,7 +45,7 @@ YBR = ("YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_IC
 PHOTOMETRIC = {**dict.fromkeys((*GRAY, "PALETTE COLOR"), 1), **dict.fromkeys(("RGB", *YBR), 3)}
 """Samples per pixel of each photometric interpretation that is read."""
 TECHNICAL = (
-    *("SpecificCharacterSet", "Modality", "BurnedInAnnotation", "SamplesPerPixel"),
+    *("Modality", "BurnedInAnnotation", "SamplesPerPixel"),
     *("PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue"),
     *("PixelPaddingRangeLimit", "RescaleIntercept", "RescaleSlope", "RescaleType"),
