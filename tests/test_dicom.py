@@ -163,6 +163,17 @@ def test_a_palette_is_looked_up(bits):
     assert np.array_equal(levels(encode(pixels, **extra)), np.moveaxis(table[:, place], 0, -1))
 
 
+def test_a_segmented_palette_is_looked_up():
+    pixels = np.arange(240, dtype=np.uint8).reshape(12, 20)
+    run = np.array([0, 2, 7, 9, 1, 254, 9 + 254 * 3], "<u2")  # 2 values, then 254 steps of 3
+    extra = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for colour in ("Red", "Green", "Blue"):
+        extra[f"{colour}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+        extra[f"Segmented{colour}PaletteColorLookupTableData"] = run.tobytes()
+    table = np.array([7, *(9 + 3 * np.arange(255))])
+    assert np.array_equal(levels(encode(pixels, **extra))[:, :, 1], table[pixels])
+
+
 def test_single_bits_become_black_and_white():
     mask = ramp(8) > 100
     packed = np.packbits(mask.ravel(), bitorder="little").tobytes()

@@ -42,7 +42,7 @@ def person(n):
         "1 name": f"Wojciechowska^Zofi\u0105{n}q",
         "2 place": f"{n} Quillfeather Lane, Zorbury",
         "3 date": BIRTH,
-        "4 phone": f"+48 555 019 {n:03}77",
+        "4 phone": f"+48 555 019 {n:02}77",
         "5 fax": f"+48555017{n:03}88",
         "6 e-mail": f"zofia.{n}@quillfeather.example",
         "7 social security": f"900-{n:02}-7719SSN",
@@ -276,6 +276,11 @@ def test_single_files_are_answered_for_by_class_and_nothing_else(root, heard, tm
     answers = predict_files(run, files)["images"]
     assert [Path(answer.pop("path")) for answer in answers] == files  # the user's own words
     assert not hits(repr(answers)) and not [text for text in heard() if hits(text)]
+    film = tmp_path / "film.dcm"
+    film.write_bytes(write(make(np.stack([draw(n, 70)[:, :, 0] for n in (0, 1)]))))
+    answers = predict_files(run, [film, files[0]])["images"]
+    assert [answer.get("frame") for answer in answers] == [0, 1, None]
+    assert all("class" in answer for answer in answers)
 
 
 @pytest.mark.parametrize("n", range(0, COUNT, 7))
