@@ -72,7 +72,7 @@ def test_frames_are_rows_and_a_file_is_decoded_once(root, tmp_path, monkeypatch)
 
 
 def test_a_damaged_file_is_one_unreadable_row(root, tmp_path):
-    put(root, "flat", "b.dcm", encode(np.stack([ramp(8)] * 3))[:300])
+    put(root, "flat", "b.dcm", encode(np.stack([ramp(8)] * 3))[:-300])
     put(root, "flat", "c.dcm", encode(ramp(8), NumberOfFrames=7))
     manifest = listed(root)
     assert len(manifest) == 4

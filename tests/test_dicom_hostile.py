@@ -41,12 +41,13 @@ def refused(data):
 
 
 def deflated_bomb():
-    """64 kB whose body inflates to 64 MB, all of it one element before the pixels."""
+    """200 kB whose body inflates to 200 MB, all of it one element before the pixels."""
     whole = encode(ramp(8), FAMILY + "1.99")
     start = whole.find(b"1.2.1.99") + 8  # the syntax is the last thing that is not deflated
     press = zlib.compressobj(9, zlib.DEFLATED, -15)
-    head = struct.pack("<HH2sHI", 0x0008, 0x0005, b"OB", 0, 64_000_000)
-    return whole[:start] + press.compress(head + bytes(64_000_000)) + press.flush()
+    body = press.compress(struct.pack("<HH2sHI", 0x0008, 0x0005, b"OB", 0, 200_000_000))
+    body += b"".join(press.compress(bytes(1_000_000)) for _ in range(200))  # small, for peak_mb
+    return whole[:start] + body + press.flush()
 
 
 def sequence_bomb():
