@@ -236,7 +236,7 @@ def describe(row: Row) -> str:
 
 def begin() -> Row:
     """The identity block of a results file, with the load before anything is measured."""
-    from foveate.engine.identity import identify
+    from foveate.engine.run.identity import identify
 
     return identify(len(os.sched_getaffinity(0)))
 

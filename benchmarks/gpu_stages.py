@@ -29,7 +29,7 @@ def identity(report: Report) -> None:
     cuda = torch.cuda.is_available()
     report.fact(cuda=cuda)
     with report.attempt("identity"):
-        from foveate.engine.identity import identify
+        from foveate.engine.run.identity import identify
 
         report.found["identity"] = identify(len(os.sched_getaffinity(0)))
         report.write()

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from foveate.engine.identity import identify
+from foveate.engine.run.identity import identify
 
 
 def main() -> None:

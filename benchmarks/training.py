@@ -30,11 +30,11 @@ from torch import nn
 from torchvision import datasets, transforms
 
 from foveate.engine.catalog import find
-from foveate.engine.console import Logged
-from foveate.engine.models import build_classifier
+from foveate.engine.models.library import build_classifier
 from foveate.engine.plan import make_plan, this_machine
-from foveate.engine.prepare import Prepared, cache_folder, list_data, locate, prepare
 from foveate.engine.recipe import Recipe, Schedule, Twin
+from foveate.engine.run.console import Logged
+from foveate.engine.run.prepare import Prepared, cache_folder, list_data, locate, prepare
 from foveate.engine.trainer import Trainer
 
 CASES = {"resnet18-128": ("resnet18", 128, 32), "resnet50-224": ("resnet50", 224, 16)}

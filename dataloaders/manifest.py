@@ -47,9 +47,12 @@ class Manifest:
     def __len__(self) -> int:
         return len(self.files)
 
-    def rows_by_file(self) -> Iterator[range]:
-        """The rows of each file in turn: one, but for files of several frames."""
+    def rows_by_file(self, first: int = 0) -> Iterator[range]:
+        """The rows of each file in turn, from row `first` on: one, but for files of frames."""
         starts = np.flatnonzero(self.frame == 0) if len(self.frame) else np.arange(len(self))
+        starts = (
+            np.concatenate([[first], starts[starts > first]]) if first < len(self) else starts[:0]
+        )
         ends = [*starts.tolist()[1:], len(self)]
         return (range(a, b) for a, b in zip(starts.tolist(), ends, strict=False))
 

@@ -1,7 +1,8 @@
 """Decode once: raw pixels of a whole data set in one memory-mapped file, with a mip pyramid.
 
-After the pack is built nothing decodes any more. Each image is stored at full size followed by
-its 2x2-box levels (a third more bytes), so that a strong shrink reads few of them.
+After the pack is built nothing decodes any more. Each image is stored at full size, or with its
+shorter side reduced to `side` pixels, followed by its 2x2-box levels (a third more bytes), so that
+a strong shrink reads few of them.
 
 Legend: M files of the manifest, L levels, B elements.
 
@@ -9,7 +10,8 @@ Legend: M files of the manifest, L levels, B elements.
            start.npy    (M,L) int64    where a level begins; -1 where there is none
            shape.npy    (M,L,3) int32  its height, width, channels
            sha256.npy   (M,32) uint8   of every source file
-           pack.json    format, hashes, numbers of what could not be read and why
+           crc32.npy    (M,) uint32    of every image's stored levels
+           pack.json    format, hashes, source folder, numbers of what could not be read and why
            unreadable.json  the same with file names, which may hold patient ids: for you only
 """
 
@@ -17,8 +19,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -26,10 +29,11 @@ import numpy as np
 
 from .errors import StorageError
 
-FORMAT = 1
+FORMAT = 2
+"""2: crc32.npy and `side`. A pack of format 1 is built again."""
 LEVELS = 6
 PADDING = 8  # a kernel may load a whole word at the last pixel
-DELETE_IT = "delete that folder, it is rebuilt"
+DELETE_IT = "`foveate data pack rm` removes it, and the next run builds it again"
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,9 @@ class Pack:
     """Hash over file names and contents: the identity of the data, wherever it lies."""
     unreadable: dict[int, str]
     """Manifest number -> reason."""
+    crc32: np.ndarray = field(default_factory=lambda: np.empty(0, np.uint32))
+    side: int = 0
+    """Shorter side that images were reduced to; 0: full size."""
 
     @cached_property
     def levels(self) -> np.ndarray:
@@ -52,32 +59,65 @@ class Pack:
         return (self.start >= 0).sum(1)
 
 
-def open_pack(folder: Path) -> Pack:
-    """Open a finished pack, checked. Raises StorageError where it is damaged or too new.
+class Damaged(StorageError):
+    """What lies where a pack should be is none, or not a whole one: it can be built again."""
 
-    Sizes and the index are checked, not the pixels: hashing 4 GB would cost every start seconds.
+
+INDEX = ("start", "shape", "sha256", "crc32")
+
+
+def open_pack(folder: Path, samples: int = 16) -> Pack:
+    """Open a finished pack, checked. Raises Damaged, and StorageError where it is too new.
+
+    Sizes, the index and the pixels of `samples` images are checked (`find_damage` looks at all):
+    hashing 4 GB would cost every start seconds.
     """
     try:
         facts = json.loads((folder / "pack.json").read_text())
-        if facts["format"] > FORMAT:
-            raise StorageError(
-                f"pack {folder} is of format {facts['format']}, this version reads {FORMAT}; "
-                "upgrade foveate or set FOVEATE_CACHE to another folder"
-            )
-        start, shape, sha256 = (np.load(folder / f"{n}.npy") for n in ("start", "shape", "sha256"))
+        if facts["format"] != FORMAT:
+            raise _wrong_format(folder, int(facts["format"]))
+        start, shape, sha256, crc32 = (np.load(folder / f"{name}.npy") for name in INDEX)
         pixels = np.load(folder / "pixels.npy", mmap_mode="c")  # "c": torch wants it writable
         bad = {int(number): str(reason) for number, reason in facts["unreadable"].items()}
-        whole = hash_index(start, shape, sha256) == facts["index_sha256"]
+        whole = hash_index(start, shape, sha256, crc32) == facts["index_sha256"]
         whole &= len(pixels) == facts["elements"]
-        content = str(facts["content_sha256"])
+        content, side = str(facts["content_sha256"]), int(facts["side"])
     except StorageError:
         raise
     except Exception as error:  # numpy and json raise six kinds on damaged files
         said = " ".join(str(error).split())[:200]
-        raise StorageError(f"pack {folder} cannot be read ({said}); {DELETE_IT}") from None
-    if not whole:
-        raise StorageError(f"pack {folder} is damaged; {DELETE_IT}")
-    return Pack(folder, pixels, start, shape, sha256, content, bad)
+        raise Damaged(f"pack {folder} cannot be read ({said}); {DELETE_IT}") from None
+    pack = Pack(folder, pixels, start, shape, sha256, content, bad, crc32, side)
+    if not whole or len(find_damage(pack, spread(len(start), samples))):
+        raise Damaged(f"pack {folder} is damaged; {DELETE_IT}")
+    return pack
+
+
+def _wrong_format(folder: Path, found: int) -> StorageError:
+    if found < FORMAT:
+        return Damaged(f"pack {folder} is of format {found}, from an earlier version; {DELETE_IT}")
+    return StorageError(
+        f"pack {folder} is of format {found}, this version reads {FORMAT}; "
+        "upgrade foveate or set FOVEATE_CACHE to another folder"
+    )
+
+
+def find_damage(pack: Pack, numbers: Iterable[int]) -> list[int]:
+    """Which of these images are not stored as they were written."""
+    return [n for n in numbers if zlib.crc32(_stored(pack, n).data) != pack.crc32[n]]
+
+
+def _stored(pack: Pack, number: int) -> np.ndarray:
+    """(b,) every level of one image: they lie one after the other."""
+    if pack.start[number, 0] < 0:
+        return pack.pixels[:0]
+    first, sizes = pack.start[number, 0], pack.shape[number].prod(axis=1, dtype=np.int64)
+    return pack.pixels[first : first + sizes.sum()]
+
+
+def spread(count: int, samples: int) -> list[int]:
+    """Up to `samples` whole numbers from 0 to count - 1, evenly apart."""
+    return np.unique(np.linspace(0, count - 1, samples).astype(int)).tolist() if count else []
 
 
 def hash_index(*arrays: np.ndarray) -> str:

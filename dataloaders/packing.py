@@ -1,4 +1,4 @@
-"""Building a pack: decode in threads, write in order, appear whole or not at all."""
+"""Building a pack: decode in threads, write in order, go on after a kill, appear whole or not."""
 
 from __future__ import annotations
 
@@ -12,44 +12,57 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from .decode import Unreadable, decode_frames
 from .errors import DataError, StorageError
 from .manifest import Manifest
-from .pack import FORMAT, LEVELS, PADDING, Pack, hash_content, hash_index, open_pack, pyramid
-from .sources import Loaded, check_sources, load_all, spread
+from .pack import FORMAT, INDEX, Damaged, Pack, hash_content, hash_index, open_pack, spread
+from .sources import check_sources, load_all, prepare_levels
+from .writer import HEADER, MixedDepth, Writer
 
-HEADER = 128  # bytes kept free at the front of pixels.npy until its length is known
 LOG = logging.getLogger("foveate")
 Progress = Callable[[int, int], None]
+Say = Callable[[str], None]
 
 
 def find_or_build(
-    manifest: Manifest, cache: Path, threads: int, progress: Progress | None = None
+    manifest: Manifest,
+    cache: Path,
+    threads: int,
+    progress: Progress | None = None,
+    *,
+    side: int = 0,
+    say: Say = LOG.info,
 ) -> Pack:
     """The pack of a manifest: opened where it lies in `cache`, else built there first.
 
-    One process builds, others wait; `progress(done, images)` is called by the one that builds. A
-    kill leaves nothing that could be taken for a pack. Raises StorageError on a full, read-only
-    or damaged cache, DataError where source files changed or 8 and 16 bits are mixed.
+    `side` > 0 stores images with their shorter side reduced to so many pixels. One process
+    builds, others wait; `progress(done, images)` is called by the one that builds, `say` tells
+    what it will cost. A killed build leaves nothing that could be taken for a pack, and the next
+    goes on from it; a damaged pack is built again. Raises StorageError on a full or read-only
+    cache, DataError where source files changed or 8 and 16 bits are mixed.
     """
-    folder = cache / "packs" / manifest.listing_sha256[:32]
-    if not _is_whole(folder):
-        try:
-            with _alone(folder):
-                if not _is_whole(folder):
-                    _build(manifest, folder, threads, progress)
-        except OSError as error:
-            raise StorageError(
-                f"cannot write pack {folder}: {error.strerror or error}; "
-                "free space or set FOVEATE_CACHE to a folder with room that can be written"
-            ) from None
-    pack = open_pack(folder)
+    folder = pack_folder(manifest, cache, side)
+    try:
+        pack = _open(folder, say)
+        if pack is None:
+            with alone(folder):
+                pack = _open(folder, say) or _build(manifest, folder, side, threads, progress, say)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write pack {folder}: {error.strerror or error}; "
+            "free space or set FOVEATE_CACHE to a folder with room that can be written"
+        ) from None
     check_sources(manifest, pack)
     return pack
+
+
+def pack_folder(manifest: Manifest, cache: Path, side: int = 0) -> Path:
+    """Where the pack of a listing lies: files of other names, sizes or times have another."""
+    reduced = f"-{side}px" if side else ""
+    return cache / "packs" / (manifest.listing_sha256[:32] + reduced)
 
 
 def pack_arrays(images: Sequence[np.ndarray]) -> Pack:
@@ -58,37 +71,34 @@ def pack_arrays(images: Sequence[np.ndarray]) -> Pack:
     Raises DataError where uint8 and uint16 are mixed.
     """
     file = io.BytesIO()
-    writer = _Writer(len(images), file)
-    for number, pixels in enumerate(images):
-        writer.add(number, Loaded(hashlib.sha256(pixels.tobytes()).digest(), pyramid(pixels)))
+    writer = Writer(len(images), file)
+    for pixels in images:
+        writer.add(prepare_levels(hashlib.sha256(pixels.tobytes()).digest(), pixels))
     writer.close()
     pixels = np.frombuffer(file.getbuffer(), writer.dtype, offset=HEADER)
-    return Pack(Path(), pixels, writer.start, writer.shape, writer.sha256, "", {})
+    return Pack(Path(), pixels, writer.start, writer.shape, writer.sha256, "", {}, writer.crc32)
 
 
-def estimate_bytes(manifest: Manifest, samples: int = 32) -> int:
+def estimate_bytes(manifest: Manifest, side: int = 0, samples: int = 32) -> int:
     """About how large the pack will be, from the decoded size of a few images."""
     sizes = []
     for number in spread(len(manifest), samples):
         try:
             data = (manifest.root / manifest.files[number]).read_bytes()
-            frames = decode_frames(data, manifest.window, manifest.allow_phi)
-            sizes.append(sum(frame.nbytes for frame in frames) / len(frames))
+            pixels = decode_frames(data, manifest.window, manifest.allow_phi)[0]
         except (Unreadable, OSError):
             continue
-    return int(np.mean(sizes or [0]) * len(manifest) * 4 / 3)
+        sizes.append(sum(level.nbytes for level in prepare_levels(b"", pixels, side).levels))
+    return int(np.mean(sizes or [0]) * len(manifest))
 
 
-def _is_whole(folder: Path) -> bool:
-    return os.path.exists(folder / "pack.json")  # it appears with the folder, by a rename
-
-
-def _beside(folder: Path) -> Path:
+def unfinished(folder: Path) -> Path:
+    """Where a pack is while it is built."""
     return folder.with_name(folder.name + ".building")
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Hold the pack's lock; the system drops it when the process dies, however it dies.
 
     The lock file stays: removing it would let two processes hold locks of one name.
@@ -103,54 +113,114 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _build(manifest: Manifest, folder: Path, threads: int, progress: Progress | None) -> None:
-    """Write beside, sync, rename. The lock is held; what a killed builder left is removed."""
-    needed, free = estimate_bytes(manifest), shutil.disk_usage(folder.parent).free
-    if needed > free:
-        raise StorageError(
-            f"the pack needs about {needed / 1e9:.1f} GB and {folder.parent} has {free / 1e9:.1f} "
-            "GB free; free space or set FOVEATE_CACHE to a larger disk"
-        )
-    work = _beside(folder)
-    for rest in (work, folder):  # a folder without pack.json: somebody's rm -r was interrupted
-        shutil.rmtree(rest, ignore_errors=True)
+def _open(folder: Path, say: Say) -> Pack | None:
+    """The pack if it is there and whole; says why where it is to be built again."""
+    if not os.path.exists(folder / "pack.json"):  # it appears with the folder, by a rename
+        return None
     try:
-        work.mkdir(0o700)  # pixels of patients
-        _write(manifest, work, threads, progress)
+        return open_pack(folder)
+    except Damaged as error:
+        said = str(error).partition(";")[0]
+        say(f"{said}: building it again")
+        return None
+
+
+def _build(
+    manifest: Manifest,
+    folder: Path,
+    side: int,
+    threads: int,
+    progress: Progress | None,
+    say: Say,
+) -> Pack:
+    """Write beside, sync, rename. The lock is held."""
+    work = unfinished(folder)
+    _state_cost(manifest, folder.parent, work, side, say)
+    work.mkdir(0o700, exist_ok=True)  # pixels of patients
+    try:
+        _write(manifest, work, side, threads, progress, say)
+        shutil.rmtree(folder, ignore_errors=True)  # damaged, or half removed
         work.rename(folder)
         _sync(folder.parent)
-    except BaseException:
+    except (OSError, MixedDepth):  # a full disk gets its room back; a kill keeps the work
         shutil.rmtree(work, ignore_errors=True)
         raise
+    return open_pack(folder)
 
 
-def _write(manifest: Manifest, work: Path, threads: int, progress: Progress | None) -> None:
-    loading = closing(load_all(manifest, threads))
-    with loading as images, open(work / "pixels.npy", "wb") as file:
-        writer = _Writer(len(manifest), file)
-        for number, loaded in enumerate(images):
-            writer.add(number, loaded)
-            if progress:
-                progress(number + 1, len(manifest))
+def _state_cost(manifest: Manifest, shelf: Path, work: Path, side: int, say: Say) -> None:
+    """Say what the pack will take; raises StorageError where the disk has less."""
+    needed, free = estimate_bytes(manifest, side), shutil.disk_usage(shelf).free
+    there = work / "pixels.npy"
+    missing = needed - (there.stat().st_size if there.exists() else 0)
+    if missing > free:
+        reduce = f", or store images smaller: --data.reduce {side // 2 or 512}"
+        raise StorageError(
+            f"the pack needs about {needed / 1e9:.1f} GB and {shelf} has {free / 1e9:.1f} "
+            f"GB free; free space, set FOVEATE_CACHE to a larger disk{reduce}"
+        )
+    say(
+        f"the pack will take about {_size(needed)} of the {_size(free)} free in {shelf}: "
+        f"{len(manifest):,} images" + (f" with a shorter side of {side} px" if side else "")
+    )
+
+
+def _write(
+    manifest: Manifest, work: Path, side: int, threads: int, progress: Progress | None, say: Say
+) -> None:
+    (work / "pixels.npy").touch()
+    with open(work / "pixels.npy", "r+b") as file:
+        writer = _take_up(manifest, file, work, say)
+        with closing(load_all(manifest, threads, side, writer.done)) as images:
+            try:
+                for loaded in images:
+                    writer.add(loaded)
+                    if progress:
+                        progress(writer.done, len(manifest))
+            except (DataError, KeyboardInterrupt):  # mended or asked for again, it goes on here
+                writer.sync()
+                raise
         writer.close()
-    index: list[np.ndarray] = [writer.start, writer.shape, writer.sha256]
-    for name, array in zip(("start", "shape", "sha256"), index, strict=True):
+    _write_index(manifest, work, writer, side)
+    (work / "journal.jsonl").unlink(missing_ok=True)
+    for path in (*work.iterdir(), work):
+        _sync(path)
+
+
+def _take_up(manifest: Manifest, file: io.BufferedRandom, work: Path, say: Say) -> Writer:
+    """A writer after what an earlier process wrote, if that can be read, else at the beginning."""
+    try:
+        writer = Writer(len(manifest), file, work / "journal.jsonl")
+        done = writer.go_on()
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        (work / "journal.jsonl").unlink(missing_ok=True)
+        file.seek(0)
+        file.truncate(0)
+        return Writer(len(manifest), file, work / "journal.jsonl")
+    if done:
+        say(f"going on with the pack after {done:,} of {len(manifest):,} images")
+    return writer
+
+
+def _write_index(manifest: Manifest, work: Path, writer: Writer, side: int) -> None:
+    index = [getattr(writer, name) for name in INDEX]
+    for name, array in zip(INDEX, index, strict=True):
         np.save(work / f"{name}.npy", array)
     facts = {
         "format": FORMAT,
         "content_sha256": hash_content(manifest.files, writer.sha256),
         "index_sha256": hash_index(*index),
         "elements": writer.elements,
+        "side": side,
+        "source": str(manifest.root),
         "unreadable": writer.unreadable,
     }
     (work / "unreadable.json").touch(0o600)  # file names may hold patient ids
     (work / "unreadable.json").write_text(json.dumps(_name(manifest, writer), indent=1))
     (work / "pack.json").write_text(json.dumps(facts))
-    for path in (*work.iterdir(), work):
-        _sync(path)
 
 
-def _name(manifest: Manifest, writer: _Writer) -> list[dict[str, str]]:
+def _name(manifest: Manifest, writer: Writer) -> list[dict[str, str]]:
     """The quarantine list with file names; it never leaves the cache."""
     return [
         {"file": manifest.files[n], "sha256": writer.sha256[n].tobytes().hex(), "reason": reason}
@@ -167,44 +237,5 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-class _Writer:
-    """Appends images to pixels.npy and remembers where each level went."""
-
-    def __init__(self, count: int, file: BinaryIO) -> None:
-        self.file, self.elements = file, 0
-        self.dtype: np.dtype | None = None
-        self.start = np.full((count, LEVELS), -1, np.int64)
-        self.shape = np.zeros((count, LEVELS, 3), np.int32)
-        self.sha256 = np.zeros((count, 32), np.uint8)
-        self.unreadable: dict[int, str] = {}
-        file.write(b"\0" * HEADER)
-
-    def add(self, number: int, loaded: Loaded) -> None:
-        self.sha256[number] = np.frombuffer(loaded.sha256, np.uint8)
-        if not loaded.levels:
-            self.unreadable[number] = loaded.reason
-        for level, pixels in enumerate(loaded.levels):
-            self._check_depth(number, pixels.dtype)
-            self.start[number, level] = self.elements
-            self.shape[number, level] = pixels.shape
-            self.file.write(np.ascontiguousarray(pixels).data)
-            self.elements += pixels.size
-
-    def close(self) -> None:
-        """Write the padding, then the .npy header: magic, version 1.0, a dictionary."""
-        dtype = self.dtype or np.dtype(np.uint8)
-        self.file.write(b"\0" * PADDING * dtype.itemsize)
-        self.elements += PADDING
-        text = f"{{'descr': '{dtype.str}', 'fortran_order': False, 'shape': ({self.elements},), }}"
-        length = HEADER - 10
-        self.file.seek(0)
-        self.file.write(b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little"))
-        self.file.write(text.ljust(length - 1).encode() + b"\n")
-
-    def _check_depth(self, number: int, dtype: np.dtype) -> None:
-        self.dtype = self.dtype or dtype
-        if dtype != self.dtype:
-            raise DataError(
-                f"the data set mixes {self.dtype} and {dtype} images (by name, image {number + 1} "
-                "is the first that differs); convert one kind, or keep them in two folders"
-            )
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zlib
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +16,7 @@ import numpy as np
 from .decode import Unreadable, decode_frames
 from .errors import DataError
 from .manifest import Manifest
-from .pack import DELETE_IT, Pack, pyramid
+from .pack import Pack, pyramid, spread
 
 
 @dataclass
@@ -25,19 +26,40 @@ class Loaded:
     sha256: bytes
     levels: list[np.ndarray] = field(default_factory=list)
     reason: str = ""
+    crc32: int = 0
+    """Of the levels' bytes, one after the other."""
 
 
-def _load(manifest: Manifest, rows: range) -> list[Loaded]:
-    """One file: `rows` are its frames, one after the other."""
+def load(manifest: Manifest, number: int, side: int = 0) -> Loaded:
+    """Read, decode, reduce to `side` (0: not at all) and halve one row."""
+    (loaded,) = load_file(manifest, range(number, number + 1), side)
+    return loaded
+
+
+def load_file(manifest: Manifest, rows: range, side: int = 0) -> list[Loaded]:
+    """The same for rows of one file, decoded once: its frames, one after the other."""
     data = read_source(manifest, rows[0])
     digest = hashlib.sha256(data).digest()
     try:
         frames = decode_frames(data, manifest.window, manifest.allow_phi)
-        if len(frames) != len(rows):
-            raise Unreadable(f"{len(frames)} frames where the listing has {len(rows)}")
-        return [Loaded(digest, pyramid(frame)) for frame in frames]
+        places = manifest.frame[rows].tolist() if len(manifest.frame) else [0]
+        if max(places) >= len(frames):
+            raise Unreadable(f"{len(frames)} frames where the listing has more")
+        return [prepare_levels(digest, frames[place], side) for place in places]
     except Unreadable as error:
         return [Loaded(digest, reason=str(error)) for _ in rows]
+
+
+def prepare_levels(digest: bytes, pixels: np.ndarray, side: int = 0) -> Loaded:
+    """(H,W,C) -> what a pack stores of it."""
+    if side:
+        from ..kernels.shrink import shrink  # imports numba: not for a full-size pack
+
+        pixels = shrink(pixels, side)
+    loaded = Loaded(digest, pyramid(pixels))
+    for level in loaded.levels:
+        loaded.crc32 = zlib.crc32(np.ascontiguousarray(level).data, loaded.crc32)
+    return loaded
 
 
 def read_source(manifest: Manifest, number: int) -> bytes:
@@ -67,13 +89,15 @@ def _place(manifest: Manifest, number: int) -> Path:
     return manifest.root / str(manifest.part[number]) / manifest.classes[manifest.label[number]]
 
 
-def load_all(manifest: Manifest, threads: int) -> Generator[Loaded, None, None]:
-    """Every row in manifest order, `threads` at work and at most 4 files per thread in memory."""
+def load_all(
+    manifest: Manifest, threads: int, side: int = 0, first: int = 0
+) -> Generator[Loaded, None, None]:
+    """Rows from `first` on in manifest order, `threads` at work, at most 4 files each in memory."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     waiting: deque[Future[list[Loaded]]] = deque()
     try:
-        for rows in manifest.rows_by_file():
-            waiting.append(pool.submit(_load, manifest, rows))
+        for rows in manifest.rows_by_file(first):
+            waiting.append(pool.submit(load_file, manifest, rows, side))
             if len(waiting) >= 4 * threads:
                 yield from waiting.popleft().result()
         while waiting:
@@ -91,10 +115,6 @@ def check_sources(manifest: Manifest, pack: Pack, samples: int = 16) -> None:
         if hashlib.sha256(read_source(manifest, number)).digest() != pack.sha256[number].tobytes():
             raise DataError(
                 f"files in {_place(manifest, number)} are not those that pack {pack.folder} was "
-                f"made from, though their names, sizes and times are; {DELETE_IT}"
+                "made from, though their names, sizes and times are; bring them back, or "
+                f"`foveate data pack rm {pack.folder.name}` to pack what is there now"
             )
-
-
-def spread(count: int, samples: int) -> list[int]:
-    """Up to `samples` whole numbers from 0 to count - 1, evenly apart."""
-    return np.unique(np.linspace(0, count - 1, samples).astype(int)).tolist() if count else []

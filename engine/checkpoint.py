@@ -24,7 +24,7 @@ import safetensors.torch
 from torch import Tensor
 
 from ..dataloaders.errors import StorageError
-from .world import World
+from .ranks.world import World
 
 FORMAT = 1
 KEEP = 2

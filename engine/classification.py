@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ..dataloaders.batch import Batch
-from .blueprint import Blueprint, recall
 from .failure import RecipeError
 from .fields import check_fields
-from .models import build_classifier, identify_weights
+from .models.blueprint import Blueprint, recall
+from .models.library import build_classifier, identify_weights
 from .scores import area_under_curve, confusion_matrix, score_confusion
 from .task import Forward, Rows
 

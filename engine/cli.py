@@ -41,7 +41,7 @@ def _answer(words: Sequence[str] | None) -> int:
 
 def _run(words: list[str]) -> int:
     # Everything heavy is imported from here on, so that Ctrl-C during an import is a quiet end too.
-    from . import arguments
+    from .verbs import arguments
 
     try:
         known = arguments.parse(words)
@@ -52,7 +52,7 @@ def _run(words: list[str]) -> int:
         known.parser.print_help()
         return 0
     module, _, function = known.run.rpartition(".")
-    verbs = importlib.import_module(f".{module or 'verbs'}", __package__)
+    verbs = importlib.import_module(f".verbs.{module}", __package__)
     return int(getattr(verbs, function)(known))
 
 

@@ -12,25 +12,25 @@ from typing import Any
 import torch
 
 from ..dataloaders.errors import DataError
-from . import evidence
 from .checkpoint import Checkpointer, save_tensors
-from .closing import close_run
-from .console import Console, Logged
 from .failure import Preempted, RecipeError, explain, write_failure
-from .journal import Journal
 from .plan import Machine, Plan, make_plan, this_machine
 from .planning import check_recipe
-from .prepare import Clock, Prepared, list_data, prepare
-from .receipt import Receipt, read_receipt
+from .ranks.world import World, join_world
 from .recipe import Recipe, expand
-from .replay import Replay, catch_up
-from .report import write_report
-from .runs import default_folder, hold_folder, read_json, write_json, write_recipe
-from .sampler import Sampler
-from .stop import Stop
-from .tracking import Tracker, read_metrics, rewind
+from .report.write import write_report
+from .run import evidence
+from .run.closing import close_run
+from .run.console import Console, Logged
+from .run.folder import default_folder, hold_folder, read_json, write_json, write_recipe
+from .run.journal import Journal
+from .run.prepare import Clock, Prepared, list_data, prepare
+from .run.receipt import Receipt, read_receipt
+from .run.sampler import Sampler
+from .run.stop import Stop
+from .tracking.metrics import Tracker, read_metrics, rewind
+from .tracking.replay import Replay, catch_up
 from .trainer import Trainer
-from .world import World, join_world
 
 
 def fit(

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from .failure import RecipeError
+from .ranks.world import World
 from .recipe import Recipe, recipe_hash, to_dict
 from .schedule import learning_rates, resolutions
-from .world import World
 
 FORMAT = 1
 MOST_STEPS = 10_000_000  # a plan has a row per step

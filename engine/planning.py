@@ -11,11 +11,11 @@ from torch import nn
 
 from ..dataloaders.errors import DataError
 from ..dataloaders.folder import check_classes, check_root
-from .console import Console
 from .failure import RecipeError
 from .plan import Plan, make_plan, this_machine
-from .prepare import list_data, parts_of, twin_folder
 from .recipe import Recipe, expand
+from .run.console import Console
+from .run.prepare import list_data, parts_of, twin_folder
 
 
 def plan_recipe(recipe: Recipe, world: int, console: Console) -> tuple[Plan, str]:

@@ -16,14 +16,14 @@ from ..dataloaders.errors import DataError, StorageError
 from ..dataloaders.feed import Feed, Members
 from ..dataloaders.folder import IMAGES
 from ..dataloaders.packing import pack_arrays
-from .console import Console
 from .failure import RecipeError
-from .models import hash_weights
+from .models.library import hash_weights
 from .plan import make_plan, this_machine
-from .prepare import list_data, prepare
-from .receipt import Receipt, read_receipt, table, verdict_of
 from .recipe import Recipe, window_of
-from .runs import read_json, read_recipe
+from .run.console import Console
+from .run.folder import read_json, read_recipe
+from .run.prepare import list_data, prepare
+from .run.receipt import Receipt, read_receipt, table, verdict_of
 from .trainer import Trainer
 
 TOGETHER = 32  # files that are decoded and classified at a time

@@ -14,9 +14,9 @@ from torch.optim import Optimizer
 
 from ..dataloaders.errors import StorageError
 from .plan import Plan
+from .ranks.running import Running
+from .ranks.world import World
 from .recipe import Optimizer as Settings
-from .running import Running
-from .world import World
 
 State = dict[str, Tensor]
 MakeOptimizer = Callable[[Iterable[dict[str, Any]]], Optimizer]

@@ -16,11 +16,11 @@ from ..dataloaders.feed import Feed
 from ..kernels.sample.op import sample
 from .ema import Ema
 from .plan import Plan
-from .rows import gather
+from .ranks.rows import gather
+from .ranks.world import World
 from .schedule import size_at
 from .strategy import make_strategy
 from .task import Rows
-from .world import World
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
 

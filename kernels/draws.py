@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-ORDER, CROP, FLIP, ROTATE, COLOUR, MIX = 0, 1, 2, 3, 4, 5
+ORDER, CROP, FLIP, ROTATE, COLOUR, MIX, RUNS, WEIGHTS, PARTNERS = range(9)
 """Values of `op`. Never renumber: a recorded run would draw differently. Append instead."""
 
 _MULTIPLY = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from foveate.engine.figures import write_sheet
-from foveate.engine.page.markup import wilson
+from foveate.engine.report.figures import write_sheet
+from foveate.engine.report.markup import wilson
 
 CLASSES = ("CNV", "DME", "DRUSEN", "NORMAL")
 CONFUSION = {

@@ -18,12 +18,12 @@ import safetensors.torch
 import torch
 from pictures import small_recipe
 
-from foveate.engine.console import Logged
 from foveate.engine.plan import make_plan, this_machine
-from foveate.engine.prepare import list_data, prepare
+from foveate.engine.ranks.world import World, join_world
 from foveate.engine.recipe import Optimizer
+from foveate.engine.run.console import Logged
+from foveate.engine.run.prepare import list_data, prepare
 from foveate.engine.trainer import Trainer
-from foveate.engine.world import World, join_world
 
 COUNTS = (7, 8, 9)
 

@@ -19,10 +19,10 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from foveate.engine.mirror import Mirror
-from foveate.engine.tracking import read_metrics
-from foveate.engine.tracking_store import connect
-from foveate.engine.translate import final_metrics, metrics_of
+from foveate.engine.tracking.metrics import read_metrics
+from foveate.engine.tracking.mirror import Mirror
+from foveate.engine.tracking.store import connect
+from foveate.engine.tracking.translate import final_metrics, metrics_of
 
 Rows = set[tuple[str, float, int, int]]
 

@@ -12,19 +12,20 @@ import torch
 from pictures import CLASSES, small_recipe, write_pictures
 from torch import nn
 
-from foveate.engine import blueprint, catalog
-from foveate.engine.blueprint import Blueprint, hash_source, recall
+from foveate.engine import catalog
 from foveate.engine.classification import Classification
-from foveate.engine.command import command_of
-from foveate.engine.console import Logged
 from foveate.engine.failure import RecipeError
 from foveate.engine.fit import fit
-from foveate.engine.models import build_classifier
-from foveate.engine.overrides import override
+from foveate.engine.models import blueprint
+from foveate.engine.models.blueprint import Blueprint, hash_source, recall
+from foveate.engine.models.library import build_classifier
 from foveate.engine.planning import check_model
 from foveate.engine.recipe import from_dict, recipe_hash, to_dict
+from foveate.engine.run.command import command_of
+from foveate.engine.run.console import Logged
 from foveate.engine.scoring import predict_files, score_run
 from foveate.engine.trainer import Trainer
+from foveate.engine.verbs.overrides import override
 
 NET = '''"""A recipe with a net of its own."""
 from torch import nn

@@ -9,7 +9,7 @@ import pytest
 
 from foveate.engine import catalog
 from foveate.engine.failure import RecipeError
-from foveate.engine.overrides import override
+from foveate.engine.verbs.overrides import override
 from foveate.recipes import oct2017
 
 HEAD = "from dataclasses import dataclass, replace\nfrom foveate.recipes import oct2017 as o\n"

@@ -18,9 +18,9 @@ import simplejpeg
 import torch
 
 import foveate
-from foveate.engine import arguments, verbs
 from foveate.engine.cli import main
-from foveate.engine.overrides import field_names
+from foveate.engine.verbs import arguments, recipes
+from foveate.engine.verbs.overrides import field_names
 from foveate.recipes.oct2017 import recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -183,8 +183,8 @@ MISTAKES = [
     (f"train {SMALL} --data.root one --task.classes CNV", 10, r"task.classes needs two"),
     (f"train {SMALL} --data.root hollow", 20, r"no image in class folder .*DME"),
     (f"train {SMALL} --data.root torn --out torn-run", 20, r"5 of 32 images cannot be read"),
-    ("data pack oct2017", 20, r"no data: give --data.root"),
-    ("data pack oct2017 --data.root absent", 20, r"no data folder"),
+    ("data pack build oct2017", 20, r"no data: give --data.root"),
+    ("data pack build oct2017 --data.root absent", 20, r"no data folder"),
     ("data synth oct2017:faithful", 10, r"has no synthetic twin"),
     ("data synth oct2017 --train -3", 2, r"--train: '-3' is no whole number of 1 or more"),
     ("data synth oct2017 --train 8 --test 4 --out good", 20, r"choose an empty folder"),
@@ -327,7 +327,7 @@ def test_the_same_command_shows_the_receipt_and_fresh_sets_the_run_aside(foveate
 def test_the_cache_is_where_the_flag_says(foveate_says, place):
     assert foveate_says("data synth oct2017 --train 8 --test 4 --cache kept")[0] == 0
     assert (place / "kept/twins/oct-8-4-0/twin.json").exists()
-    assert foveate_says("data pack oct2017:quickstart --data.root good --cache kept")[0] == 0
+    assert foveate_says("data pack build oct2017:quickstart --data.root good --cache kept")[0] == 0
     assert list((place / "kept/packs").iterdir())
 
 
@@ -344,13 +344,13 @@ def test_whatever_ends_a_verb_ends_in_one_line(foveate_says, monkeypatch, error,
     def fail(known):
         raise error
 
-    monkeypatch.setattr(verbs, "recipes_ls", fail)
+    monkeypatch.setattr(recipes, "ls", fail)
     got, out, err = foveate_says("recipes ls")
     assert (got, out) == (code, "") and err.startswith(said) and err.count("\n") <= 1
 
 
 def test_a_bug_of_ours_is_not_hidden(foveate_says, monkeypatch):
-    monkeypatch.setattr(verbs, "recipes_ls", lambda known: [][1])
+    monkeypatch.setattr(recipes, "ls", lambda known: [][1])
     with pytest.raises(IndexError):
         foveate_says("recipes ls")
 

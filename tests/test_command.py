@@ -6,9 +6,9 @@ import pytest
 from pictures import small_recipe
 
 from foveate.engine.catalog import find
-from foveate.engine.command import command_of
-from foveate.engine.overrides import override
 from foveate.engine.recipe import recipe_hash
+from foveate.engine.run.command import command_of
+from foveate.engine.verbs.overrides import override
 
 WORDS = [
     ["--optimizer.lr", "0.2", "--data.root", "/data/OCT 2017"],

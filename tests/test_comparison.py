@@ -13,12 +13,12 @@ import safetensors.torch
 import torch
 from pictures import small_recipe, write_pictures
 
-from foveate.engine import comparison
 from foveate.engine.cli import main
-from foveate.engine.comparison import compare_runs, mcnemar, paired, unpaired
 from foveate.engine.fit import fit
-from foveate.engine.runs import read_json
-from foveate.engine.side_by_side import describe_comparison
+from foveate.engine.report import comparison
+from foveate.engine.report.comparison import compare_runs, mcnemar, paired, unpaired
+from foveate.engine.report.side_by_side import describe_comparison
+from foveate.engine.run.folder import read_json
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from foveate.engine import console
+from foveate.engine.run import console
 
 
 class Terminal(io.StringIO):

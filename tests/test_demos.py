@@ -13,14 +13,14 @@ from trees import encode
 from foveate.dataloaders.errors import DataError
 from foveate.dataloaders.folder import find_group
 from foveate.engine.catalog import find
-from foveate.engine.closing import expect_counts
-from foveate.engine.console import Logged
 from foveate.engine.fit import fit
-from foveate.engine.overrides import override
 from foveate.engine.planning import check_model, check_recipe, plan_recipe
-from foveate.engine.prepare import list_data
-from foveate.engine.receipt import read_receipt
+from foveate.engine.run.closing import expect_counts
+from foveate.engine.run.console import Logged
+from foveate.engine.run.prepare import list_data
+from foveate.engine.run.receipt import read_receipt
 from foveate.engine.scoring import score_run
+from foveate.engine.verbs.overrides import override
 from foveate.recipes import brain_mri, chest_xray
 
 

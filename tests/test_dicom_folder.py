@@ -16,6 +16,7 @@ from foveate.dataloaders.dicom.identifying import KEYWORDS
 from foveate.dataloaders.errors import DataError
 from foveate.dataloaders.folder import scan
 from foveate.dataloaders.packing import find_or_build
+from foveate.dataloaders.sources import load, load_all
 from foveate.engine.failure import RecipeError
 from foveate.engine.recipe import Data, Recipe, recipe_hash
 from foveate.kernels.sample.params import Augment
@@ -69,6 +70,17 @@ def test_frames_are_rows_and_a_file_is_decoded_once(root, tmp_path, monkeypatch)
     for row, wanted in zip(range(1, 4), frames, strict=True):
         begin = pack.start[row, 0]
         assert np.array_equal(pack.pixels[begin : begin + wanted.size], wanted.ravel())
+
+
+def test_a_pack_goes_on_in_the_middle_of_a_file(root):
+    put(root, "flat", "b.dcm", encode(np.stack([ramp(8), ramp(8)[::-1], ramp(8)[:, ::-1]])))
+    manifest = listed(root)
+    everything = list(load_all(manifest, 1))
+    for first in range(len(manifest) + 1):
+        rest = list(load_all(manifest, 1, first=first))
+        assert [one.crc32 for one in rest] == [one.crc32 for one in everything[first:]]
+    assert load(manifest, 2).crc32 == everything[2].crc32
+    assert len({one.crc32 for one in everything}) == 4  # a.dcm is as the first frame
 
 
 def test_a_damaged_file_is_one_unreadable_row(root, tmp_path):

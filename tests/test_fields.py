@@ -11,8 +11,8 @@ from pictures import CLASSES, small_recipe
 from foveate.engine.catalog import find
 from foveate.engine.classification import Classification
 from foveate.engine.failure import RecipeError
-from foveate.engine.overrides import override
 from foveate.engine.recipe import Data, Optimizer, recipe_hash
+from foveate.engine.verbs.overrides import override
 
 
 def test_a_whole_number_for_a_float_is_the_same_recipe():

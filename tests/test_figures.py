@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foveate.engine.figures import POINTS, Mark, curve, thin, write_sheet
-from foveate.engine.page.markup import plain, seconds, wilson
+from foveate.engine.report.figures import POINTS, Mark, curve, thin, write_sheet
+from foveate.engine.report.markup import plain, seconds, wilson
 
 
 @pytest.mark.parametrize("shape", [(0, 8, 8), (1, 28, 28), (9, 300, 200, 3), (64, 20, 30)], ids=str)

@@ -15,12 +15,12 @@ from pictures import CLASSES, draw, small_recipe, write_pictures
 
 from foveate.dataloaders.errors import DataError, StorageError
 from foveate.engine.checkpoint import Checkpointer
-from foveate.engine.console import Logged
 from foveate.engine.failure import NumericalError, Preempted, RecipeError
 from foveate.engine.fit import fit
-from foveate.engine.models import hash_weights
+from foveate.engine.models.library import hash_weights
+from foveate.engine.run.console import Logged
 from foveate.engine.scoring import open_run, predict_files, score_run
-from foveate.engine.tracking import read_metrics
+from foveate.engine.tracking.metrics import read_metrics
 from foveate.engine.trainer import Trainer
 
 

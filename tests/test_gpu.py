@@ -13,13 +13,13 @@ import torch
 from pictures import small_recipe, write_pictures
 
 from foveate.engine.checkpoint import Checkpointer
-from foveate.engine.console import Logged
 from foveate.engine.fit import fit
-from foveate.engine.meter import matrix_rate
-from foveate.engine.models import hash_weights
+from foveate.engine.models.library import hash_weights
 from foveate.engine.plan import make_plan, this_machine
-from foveate.engine.prepare import list_data, prepare
-from foveate.engine.receipt import read_receipt
+from foveate.engine.run.console import Logged
+from foveate.engine.run.meter import matrix_rate
+from foveate.engine.run.prepare import list_data, prepare
+from foveate.engine.run.receipt import read_receipt
 from foveate.engine.trainer import Trainer
 
 pytestmark = pytest.mark.gpu

@@ -14,8 +14,8 @@ import pytest
 from pictures import write_pictures
 
 from foveate.engine.launch import exit_code
-from foveate.engine.runs import read_json
-from foveate.engine.tracking import read_metrics
+from foveate.engine.run.folder import read_json
+from foveate.engine.tracking.metrics import read_metrics
 
 ROOT = Path(__file__).parent.parent
 FILE = """

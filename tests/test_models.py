@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from foveate.engine.failure import RecipeError
-from foveate.engine.models import build_classifier, hash_weights
+from foveate.engine.models.library import build_classifier, hash_weights
 
 NAME = "shufflenet_v2_x0_5"
 

@@ -19,12 +19,12 @@ from pictures import small_recipe
 from stores import closed_port, curves, only_run, record, replay, server
 from tracked import done, place, quick_disk, root
 
-from foveate.engine import mirror
-from foveate.engine import replay as replaying
 from foveate.engine.fit import fit
-from foveate.engine.replay import sync_run
-from foveate.engine.tracking import read_metrics
-from foveate.engine.tracking_store import clean, connect, show_uri
+from foveate.engine.tracking import mirror
+from foveate.engine.tracking import replay as replaying
+from foveate.engine.tracking.metrics import read_metrics
+from foveate.engine.tracking.replay import sync_run
+from foveate.engine.tracking.store import clean, connect, show_uri
 
 SECRET = "hunter2%2F7"
 HTTP = b"HTTP/1.1 %s\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}"

@@ -11,8 +11,8 @@ import pytest
 import tyro
 
 from foveate.dataloaders.errors import FoveateError
-from foveate.engine.overrides import describe_fields, field_names, override, typed
 from foveate.engine.recipe import Recipe, flatten
+from foveate.engine.verbs.overrides import describe_fields, field_names, override, typed
 from foveate.recipes.oct2017 import quickstart, recipe
 
 UNDERSTOOD = [

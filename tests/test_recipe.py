@@ -12,7 +12,6 @@ from pictures import small_recipe
 from foveate.engine.catalog import find, shipped, variants
 from foveate.engine.classification import Classification
 from foveate.engine.failure import RecipeError
-from foveate.engine.overrides import override
 from foveate.engine.recipe import (
     Claim,
     Optimizer,
@@ -22,6 +21,7 @@ from foveate.engine.recipe import (
     recipe_hash,
     to_dict,
 )
+from foveate.engine.verbs.overrides import override
 
 ALL = {
     f"{name}:{variant}": recipe

@@ -16,14 +16,15 @@ from pictures import small_recipe
 from stores import closed_port, curves, only_run, record, replay
 from tracked import done, place, quick_disk, root
 
-from foveate.engine import cli, mirror
-from foveate.engine import replay as replaying
+from foveate.engine import cli
 from foveate.engine.failure import TrackingError
 from foveate.engine.fit import fit
-from foveate.engine.replay import is_behind, sync_run
-from foveate.engine.tracking import Tracker, read_metrics, rewind
-from foveate.engine.tracking_store import connect
-from foveate.engine.translate import encode, metrics_of
+from foveate.engine.tracking import mirror
+from foveate.engine.tracking import replay as replaying
+from foveate.engine.tracking.metrics import Tracker, read_metrics, rewind
+from foveate.engine.tracking.replay import is_behind, sync_run
+from foveate.engine.tracking.store import connect
+from foveate.engine.tracking.translate import encode, metrics_of
 
 
 def test_a_replayed_run_holds_every_value_of_every_line(place, capfd):

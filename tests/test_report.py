@@ -22,10 +22,10 @@ from plausible_run import (
     write_run,
 )
 
-from foveate.engine.figures import write_sheet
-from foveate.engine.page.folder import read_run
-from foveate.engine.page.markup import tag
-from foveate.engine.report import write_report
+from foveate.engine.report.figures import write_sheet
+from foveate.engine.report.folder import read_run
+from foveate.engine.report.markup import tag
+from foveate.engine.report.write import write_report
 
 SECTIONS = [
     *("claim", "scores", "confusion", "classes", "wrong", "curves", "throughput", "samples"),

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from foveate.engine import arguments
 from foveate.engine.catalog import find
 from foveate.engine.checkpoint import KEEP
 from foveate.engine.cli import main
 from foveate.engine.failure import EXIT_CODES, UsageError
-from foveate.engine.overrides import field_names
 from foveate.engine.topics.reader import FOLDER, list_topics, read_topic, topics
+from foveate.engine.verbs import arguments
+from foveate.engine.verbs.overrides import field_names
 
 WANTED = {"exit-codes", "data", "slurm", "resume", "upgrade", "uninstall"}
 

@@ -11,13 +11,13 @@ from pictures import small_recipe, write_pictures
 from torch import nn
 
 from foveate.engine.classification import Classification
-from foveate.engine.console import Logged
 from foveate.engine.plan import make_plan, this_machine
-from foveate.engine.prepare import list_data, prepare
+from foveate.engine.ranks.rows import gather
+from foveate.engine.ranks.world import World
 from foveate.engine.recipe import Optimizer
-from foveate.engine.rows import gather
+from foveate.engine.run.console import Logged
+from foveate.engine.run.prepare import list_data, prepare
 from foveate.engine.trainer import Trainer
-from foveate.engine.world import World
 
 
 class Smooth(nn.Module):

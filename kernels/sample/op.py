@@ -94,7 +94,7 @@ def on_cpu(
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Check the arguments, then call the numba back end."""
-    from . import cpu  # imports numba: 0.5 s that a command line without training does not pay
+    from . import cpu
 
     check_images(pixels, start, shape, params)
     check_levels(channels, mean, std)

@@ -1,0 +1,147 @@
+"""Writing a pack so that a kill loses seconds of it: pixels first, then a line that says so.
+
+    <pack>.building/pixels.npy     grows; its header is written last
+                    journal.jsonl  a line per image whose pixels are on the disk
+
+A line is only written after the pixels before it were synced, so what the journal says is there
+after a kill -9 and after a power cut. Going on cuts the pixels to where the journal ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from .errors import DataError
+from .pack import LEVELS, PADDING
+from .sources import Loaded
+
+HEADER = 128
+"""Bytes kept free at the front of pixels.npy until its length is known."""
+SYNC_BYTES, SYNC_S = 256_000_000, 5.0
+"""Pixels are synced after so many bytes or seconds: what a kill can cost."""
+
+
+class MixedDepth(DataError):
+    """8 and 16 bits in one data set: going on would fail at the same image."""
+
+
+class Writer:
+    """Appends images to pixels.npy and remembers where each level went."""
+
+    def __init__(self, count: int, file: BinaryIO, journal: Path | None = None) -> None:
+        self.file, self.journal = file, journal
+        self.elements = self.done = 0
+        self.dtype: np.dtype | None = None
+        self.start = np.full((count, LEVELS), -1, np.int64)
+        self.shape = np.zeros((count, LEVELS, 3), np.int32)
+        self.sha256 = np.zeros((count, 32), np.uint8)
+        self.crc32 = np.zeros(count, np.uint32)
+        self.unreadable: dict[int, str] = {}
+        self._lines: list[str] = []
+        self._synced, self._when = 0, time.monotonic()
+        file.write(b"\0" * HEADER)
+
+    def go_on(self) -> int:
+        """Take up what an earlier process finished; returns how many images that is.
+
+        The file is cut to what the journal vouches for. Raises OSError.
+        """
+        assert self.journal is not None
+        for line in _whole_lines(self.journal):
+            self._note(line)
+        self.file.seek(0, os.SEEK_END)
+        item = self.dtype.itemsize if self.dtype else 1
+        end = HEADER + self.elements * item
+        if self.file.tell() < end:  # no pixels under the lines: somebody else's files
+            raise OSError(f"{self.journal} is longer than its pixels")
+        self.file.truncate(end)
+        self.file.seek(end)
+        self._synced = self.elements
+        return self.done
+
+    def add(self, loaded: Loaded) -> None:
+        """Append the next image of the manifest."""
+        for level in loaded.levels:
+            self._check_depth(level.dtype)
+            self.file.write(np.ascontiguousarray(level).data)
+        line = {
+            "sha256": loaded.sha256.hex(),
+            "shape": [level.shape for level in loaded.levels],
+            "crc32": loaded.crc32,
+            "reason": loaded.reason,
+            "dtype": self.dtype.str if self.dtype else "",
+        }
+        self._note(line)
+        if self.journal is not None:
+            self._lines.append(json.dumps(line) + "\n")
+            if self._is_time():
+                self.sync()
+
+    def sync(self) -> None:
+        """Bring pixels to the disk, then the lines about them."""
+        if self.journal is None:
+            return
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        with open(self.journal, "a") as journal:
+            journal.write("".join(self._lines))
+            journal.flush()
+            os.fsync(journal.fileno())
+        self._lines.clear()
+        self._synced, self._when = self.elements, time.monotonic()
+
+    def close(self) -> None:
+        """Write the padding, then the .npy header: magic, version 1.0, a dictionary."""
+        dtype = self.dtype or np.dtype(np.uint8)
+        self.file.write(b"\0" * PADDING * dtype.itemsize)
+        self.elements += PADDING
+        text = f"{{'descr': '{dtype.str}', 'fortran_order': False, 'shape': ({self.elements},), }}"
+        length = HEADER - 10
+        self.file.seek(0)
+        self.file.write(b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little"))
+        self.file.write(text.ljust(length - 1).encode() + b"\n")
+
+    def _note(self, line: dict[str, Any]) -> None:
+        """Enter one image into the index, from its line."""
+        number = self.done
+        self.dtype = np.dtype(line["dtype"]) if line["dtype"] else None
+        self.sha256[number] = np.frombuffer(bytes.fromhex(line["sha256"]), np.uint8)
+        self.crc32[number] = line["crc32"]
+        if not line["shape"]:
+            self.unreadable[number] = line["reason"]
+        for level, shape in enumerate(line["shape"]):
+            self.start[number, level], self.shape[number, level] = self.elements, shape
+            self.elements += int(np.prod(shape))
+        self.done += 1
+
+    def _is_time(self) -> bool:
+        item = self.dtype.itemsize if self.dtype else 1
+        waited = time.monotonic() - self._when
+        return (self.elements - self._synced) * item >= SYNC_BYTES or waited >= SYNC_S
+
+    def _check_depth(self, dtype: np.dtype) -> None:
+        self.dtype = self.dtype or dtype
+        if dtype != self.dtype:
+            raise MixedDepth(
+                f"the data set mixes {self.dtype} and {dtype} images (by name, image "
+                f"{self.done + 1} is the first that differs); convert one kind, or keep them in "
+                "two folders"
+            )
+
+
+def _whole_lines(journal: Path) -> list[dict[str, Any]]:
+    """Lines up to the first that a kill cut short; the file is cut there too."""
+    try:
+        data = journal.read_bytes()
+    except FileNotFoundError:
+        return []
+    end = data.rfind(b"\n") + 1
+    if end < len(data):
+        os.truncate(journal, end)
+    return [json.loads(line) for line in data[:end].splitlines()]

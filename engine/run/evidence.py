@@ -1,0 +1,98 @@
+"""Pictures that back a run's numbers: what the model saw, and what it got wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...dataloaders.batch import Batch
+from ...dataloaders.feed import Feed
+from ...kernels.sample.op import sample
+from ..report.figures import write_sheet
+from ..task import Rows
+from ..trainer import Trainer
+from .prepare import Prepared
+
+SHOWN = 24
+
+
+def show(folder: Path, trainer: Trainer, feed: Feed) -> None:
+    """What a run is, before its first step: the images as the model sees them, and the model."""
+    show_samples(folder, trainer, feed)
+    show_model(folder, trainer)
+
+
+def show_samples(folder: Path, trainer: Trainer, feed: Feed) -> None:
+    """`evidence/samples.png`: the first images of the run, augmented as the model sees them."""
+    path = folder / "evidence" / "samples.png"
+    if path.exists():
+        return
+    count = min(SHOWN, trainer.recipe.batch)
+    size = trainer.plan.resolutions[-1][1]
+    batch = feed.train(0, count, size)
+    names = [trainer.task.classes[k] for k in batch.target["label"].tolist()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_sheet(path, _pictures(batch), names, columns=8)
+
+
+def show_model(folder: Path, trainer: Trainer) -> None:
+    """`evidence/model.txt`: every layer of the model, and how many numbers it learns."""
+    path = folder / "evidence" / "model.txt"
+    count = sum(value.numel() for value in trainer.plain.parameters())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{count:,} parameters\n{trainer.plain}\n")
+
+
+def show_wrong(folder: Path, split: str, trainer: Trainer, prepared: Prepared, rows: Rows) -> None:
+    """`evidence/wrong-<split>.png`: the most confident mistakes, named by content hash."""
+    chance = rows["logits"].double().softmax(1)
+    confidence, guess = chance.max(1)
+    wrong = torch.nonzero(guess != rows["label"]).flatten()
+    worst = wrong[confidence[wrong].argsort(descending=True, stable=True)][:SHOWN]
+    path = folder / "evidence" / f"wrong-{split}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    if not len(worst):
+        return
+    numbers = rows["index"][worst]
+    batch = _find(prepared.feed(split, trainer.recipe), numbers, trainer.recipe.size)
+    names = trainer.task.classes
+    captions = [
+        f"{names[rows['label'][i]]} as {names[guess[i]]}\n{confidence[i]:.0%}  "
+        f"{prepared.pack.sha256[n].tobytes().hex()[:8]}"
+        for i, n in zip(worst.tolist(), numbers.tolist(), strict=True)
+    ]
+    write_sheet(path, _pictures(batch), captions, columns=8)
+
+
+def _find(feed: Feed, numbers: Tensor, size: int) -> Batch:
+    """A plainly resized batch of just these manifest numbers."""
+    places = np.searchsorted(feed.members.number, numbers.numpy())
+    chosen = replace(
+        feed.members,
+        number=feed.members.number[places],
+        pixels_of=feed.members.pixels_of[places],
+        label=feed.members.label[places],
+    )
+    return next(Feed(feed.pack, chosen, feed.augment, feed.seed).once(len(places), size))
+
+
+def _pictures(batch: Batch) -> np.ndarray:
+    """(N,S,S) or (N,S,S,3) uint8 of what the kernel makes of a batch, before normalisation."""
+    channels = int(batch.shape[:, 2].max())
+    image = sample(
+        batch.pixels,
+        batch.start,
+        batch.shape,
+        batch.params,
+        size=batch.size,
+        channels=channels,
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+    )
+    levels = (image * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return levels[..., 0] if channels == 1 else levels

@@ -1,0 +1,88 @@
+"""Verbs about data; they show on standard output."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import asdict, replace
+from typing import Any
+
+from .. import catalog
+from ..failure import RecipeError, UsageError
+from ..run.prepare import cache_folder
+from .answer import write_answer
+from .asked import console_of, named_recipe, show_fields
+
+
+def help(known: Namespace) -> int:
+    """`foveate data` alone."""
+    raise UsageError("`foveate data` needs a verb: synth or pack")
+
+
+def pack_ls(known: Namespace) -> int:
+    """`foveate data pack ls`"""
+    from ...dataloaders.shelf import describe_packs, list_packs
+
+    packs = list_packs(cache_folder())
+    if not write_answer(known.json, {"format": 1, "packs": [asdict(pack) for pack in packs]}):
+        print(describe_packs(packs))
+    return 0
+
+
+def pack_rm(known: Namespace) -> int:
+    """`foveate data pack rm NAME...`"""
+    from ...dataloaders.shelf import remove_pack
+
+    for name in known.names:
+        print(f"removed {name}: {remove_pack(cache_folder(), name) / 1e9:.2f} GB")
+    return 0
+
+
+def pack_check(known: Namespace) -> int:
+    """`foveate data pack check NAME`; 50 where an image is not stored as it was written."""
+    from ...dataloaders.shelf import check_pack
+
+    pack, damaged = check_pack(cache_folder(), known.name)
+    print(f"{pack.name}  {damaged:,} of {pack.images:,} images damaged")
+    return 50 if damaged else 0
+
+
+def synth(known: Namespace) -> int:
+    """`foveate data synth RECIPE [--out DIR]`"""
+    twin = _find_twin(known.recipe)
+    asked = {name: getattr(known, name) for name in ("train", "test", "seed")}
+    twin = replace(twin, **{name: value for name, value in asked.items() if value is not None})
+    from ..run.prepare import twin_folder, write_twin
+
+    folder = known.out or twin_folder(twin)
+    write_twin(twin, folder, console_of(known))
+    print(folder)
+    return 0
+
+
+def pack_build(known: Namespace) -> int:
+    """`foveate data pack build RECIPE [--field value ...]`"""
+    if known.help:
+        return show_fields(known)
+    recipe = named_recipe(known)
+    from ..plan import this_machine
+    from ..run.prepare import list_data, prepare
+
+    console = console_of(known)
+    listing = list_data(recipe, console)
+    prepared = prepare(recipe, listing, this_machine().threads, console)
+    pixels = prepared.pack.pixels
+    print(f"{prepared.pack.folder}  {len(listing.manifest):,} images  {pixels.nbytes / 1e9:.2f} GB")
+    for line in (*listing.differences, *(f"unreadable: {q}" for q in prepared.quarantined())):
+        print(line)
+    return 0
+
+
+def _find_twin(name: str) -> Any:
+    """The recipe's twin, or the first that its file has."""
+    stem, variant = catalog.split(name)
+    asked = catalog.find(name)
+    others = catalog.variants(catalog.locate(stem)).values() if variant == "recipe" else ()
+    for recipe in (asked, *others):
+        if recipe.data.twin.kind != "none":
+            return recipe.data.twin
+    raise RecipeError(f"{name} has no synthetic twin; set data.twin in a copy of it")
