@@ -2,7 +2,7 @@
 # every goal makes .venv beside this file and installs what it needs, once.
 
 TRAIN_EXTRAS :=
-TEST_EXTRAS := dev
+TEST_EXTRAS := dev,dicom
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test test-slow soak lint clean

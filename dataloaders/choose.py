@@ -89,7 +89,7 @@ def choose_feed(
     why = f"{size} of decoded pixels, memory-mapped"
     why += "; they lie in the cache already" if found.is_packed else f"; decoded once, at {rate}"
     if found.pack_bytes > memory:
-        why += "; larger than memory: --data.window 20000 would read it in runs"
+        why += "; larger than memory: --data.shuffle-window 20000 would read it in runs"
     return "pack", why
 
 

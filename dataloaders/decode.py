@@ -36,9 +36,10 @@ class Unreadable(Exception):
 def decode(data: bytes) -> np.ndarray:
     """Bytes of a JPEG, PNG or TIFF -> (H,W,C) uint8 or uint16, C 1 or 3, contiguous.
 
-    Sides are 1 to 32,767 pixels, what the sample kernel takes. Raises Unreadable, and MemoryError
-    where an image of allowed size does not fit, DataError where a package for its format is
-    missing: those are the machine's faults, not the image's.
+    A DICOM too, if it has one frame and is de-identified; `decode_frames` takes the others. Sides
+    are 1 to 32,767 pixels, what the sample kernel takes. Raises Unreadable, and MemoryError where
+    an image of allowed size does not fit, DataError where a package for its format is missing:
+    those are the machine's faults, not the image's.
     """
     if not data:
         raise Unreadable("empty file")
@@ -54,14 +55,43 @@ def decode(data: bytes) -> np.ndarray:
         raise Unreadable(f"{type(error).__name__}: {said}") from None
 
 
+def decode_frames(
+    data: bytes, window: str | tuple[float, float] = "full", allow_phi: bool = False
+) -> list[np.ndarray]:
+    """Bytes of any image file -> its frames: of a DICOM all of them, of another format one.
+
+    `window` says how gray values of a DICOM become levels (`dicom.levels`). Raises as `decode`
+    does, and DataError for a DICOM that may name a patient, unless `allow_phi`.
+    """
+    if not is_dicom(data):
+        return [decode(data)]
+    from .dicom.pixels import decode_dicom
+
+    return decode_dicom(data, window, allow_phi)
+
+
+def is_dicom(data: bytes) -> bool:
+    """Whether the first 132 bytes are those of a DICOM file, whatever else they may be."""
+    return data[128:132] == b"DICM"
+
+
+def _dicom(data: bytes) -> np.ndarray:
+    frames = decode_frames(data)
+    if len(frames) > 1:
+        raise Unreadable(f"DICOM of {len(frames)} frames where one image is wanted")
+    return frames[0]
+
+
 def _decoder(data: bytes) -> Callable[[bytes], np.ndarray]:
+    if is_dicom(data):  # first: the bytes before may make it a TIFF as well, with no patient gate
+        return _dicom
     if data[:2] == b"\xff\xd8":
         return _jpeg
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         return _png
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):  # the last two: BigTIFF
         return _tiff
-    raise Unreadable("neither JPEG, PNG nor TIFF")
+    raise Unreadable("neither JPEG, PNG, TIFF nor DICOM")
 
 
 def _jpeg(data: bytes) -> np.ndarray:

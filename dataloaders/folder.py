@@ -1,7 +1,9 @@
 """Image folders: `<root>/<part>/<class>/<file>`, the layout of OCT2017 and most of the field.
 
 Folders inside a class folder are read too, and links are followed, as torchvision's ImageFolder
-does. Names that begin with a dot are passed over.
+does. Names that begin with a dot are passed over. A file without a suffix, or with one of digits
+(an UID), is opened to see whether it is a DICOM: that is how scanners name them. A DICOM of several
+frames has a row for each.
 """
 
 from __future__ import annotations
@@ -10,41 +12,73 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from .decode import is_dicom
+from .dicom.survey import PATIENT, Survey, survey
 from .errors import DataError
 from .manifest import Manifest
 
-IMAGES = (".jpeg", ".jpg", ".png", ".tif", ".tiff")
+DICOM = (".dcm", ".dicom")
+IMAGES = (".jpeg", ".jpg", ".png", ".tif", ".tiff", *DICOM)
 
 Row = tuple[str, str, int, int, int]
 """Name relative to the root, part, label, bytes, time of the last change in ns."""
 
 
-def scan(root: Path, classes: tuple[str, ...], parts: tuple[str, ...], group: str = "") -> Manifest:
-    """List the images of `parts` under `root`, sorted by name; reads no image.
+def scan(
+    root: Path,
+    classes: tuple[str, ...],
+    parts: tuple[str, ...],
+    group: str = "",
+    *,
+    window: str | tuple[float, float] = "full",
+    allow_phi: bool = False,
+    cache: Path | None = None,
+) -> Manifest:
+    """List the images of `parts` under `root`, sorted by name; reads headers of DICOM files only.
 
     `group` is a regular expression whose first parenthesis names a file's group (patient); where
-    it is empty or does not match, a file is its own group. Raises DataError where the root, a
-    part or a class is missing or empty, or a folder is there that no class names.
+    it is empty or does not match, a file is its own group. "dicom:PatientID" takes the patient
+    that a DICOM's header names; a group is then called by its first file. Raises DataError where
+    the root, a part or a class is missing or empty, a folder is there that no class names, or
+    DICOM files may name patients and not `allow_phi`. `cache` keeps what headers said.
     """
+    by_patient = group == PATIENT
+    if by_patient:
+        group = ""
     check_pattern(group)
-    rows: list[Row] = []
-    strangers = 0
     try:
-        check_root(root, parts)
-        for part in dict.fromkeys(parts):
-            check_classes(root / part, classes)
-            for label, name in enumerate(classes):
-                found, others = _list_class(root, part, name, label)
-                rows += found
-                strangers += others
+        rows, strangers = _list(root, classes, parts)
+        manifest = _manifest(root, classes, rows, group, strangers)
+        dicoms = [n for n, name in enumerate(manifest.files) if _may_be_dicom(name)]
+        if not dicoms:
+            return manifest
+        found = survey(root, [(rows[n][0], *rows[n][3:]) for n in dicoms], cache)
     except OSError as error:
         where = error.filename if error.filename and os.path.isdir(error.filename) else root
         raise DataError(f"cannot list {where}: {error.strerror}; mend its permissions") from None
-    return _manifest(root, classes, sorted(rows), group, strangers)
+    if found.refusal and not allow_phi:
+        raise DataError(found.refusal)
+    manifest = replace(manifest, window=window, allow_phi=allow_phi, notes=tuple(found.notes))
+    return _by_frame(manifest, np.array(dicoms), found, by_patient)
+
+
+def _list(root: Path, classes: tuple[str, ...], parts: tuple[str, ...]) -> tuple[list[Row], int]:
+    """Every image of every part and class, sorted, and how many files are none."""
+    rows: list[Row] = []
+    strangers = 0
+    check_root(root, parts)
+    for part in dict.fromkeys(parts):
+        check_classes(root / part, classes)
+        for label, name in enumerate(classes):
+            listed, others = _list_class(root, part, name, label)
+            rows += listed
+            strangers += others
+    return sorted(rows), strangers
 
 
 def check_root(root: Path, parts: Iterable[str]) -> None:
@@ -110,7 +144,7 @@ def _list_class(root: Path, part: str, name: str, label: int) -> tuple[list[Row]
     folder, rows, strangers = root / part / name, [], 0
     prefix, cut = str(PurePosixPath(part, name)), len(str(folder))
     for entry in walk(str(folder)):
-        if entry.name.lower().endswith(IMAGES) and entry.is_file():
+        if _is_image(entry):
             stat = entry.stat()
             rows.append((prefix + entry.path[cut:], part, label, stat.st_size, stat.st_mtime_ns))
         else:  # a link to nothing too
@@ -121,6 +155,46 @@ def _list_class(root: Path, part: str, name: str, label: int) -> tuple[list[Row]
             f"put files ({' '.join(IMAGES)}) there or take the class out of task.classes"
         )
     return rows, strangers
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    if not entry.is_file():
+        return False
+    if not _is_bare(entry.name):
+        return entry.name.lower().endswith(IMAGES)
+    with open(entry.path, "rb") as file:
+        return is_dicom(file.read(132)) and entry.name != "DICOMDIR"
+
+
+def _is_bare(name: str) -> bool:
+    """Whether a name has no suffix, or one of digits as UIDs have."""
+    _, dot, suffix = name.rpartition(".")
+    return not dot or suffix.isdigit()
+
+
+def _may_be_dicom(name: str) -> bool:
+    last = name.rpartition("/")[2]
+    return last.lower().endswith(DICOM) or _is_bare(last)
+
+
+def _by_frame(manifest: Manifest, dicoms: np.ndarray, found: Survey, by_patient: bool) -> Manifest:
+    """One row for every frame; `dicoms` are the numbers of the files that were surveyed."""
+    frames = np.ones(len(manifest), np.int64)
+    frames[dicoms] = found.frames
+    group = manifest.group.copy()
+    if by_patient:
+        group[dicoms] = np.array(manifest.files)[dicoms[found.patient]]
+    rows = np.repeat(np.arange(len(manifest)), frames)
+    return replace(
+        manifest,
+        files=tuple(manifest.files[n] for n in rows.tolist()),
+        label=manifest.label[rows],
+        part=manifest.part[rows],
+        group=group[rows],
+        bytes=manifest.bytes[rows],
+        changed_ns=manifest.changed_ns[rows],
+        frame=(np.arange(len(rows)) - np.repeat(np.cumsum(frames) - frames, frames)).astype("i4"),
+    )
 
 
 def walk(folder: str, above: tuple[tuple[int, int], ...] = ()) -> Iterator[os.DirEntry[str]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -33,9 +34,27 @@ class Manifest:
     """(M,) int64: when the file was last changed, in ns since 1970."""
     strangers: int = 0
     """Files beside the images that are no images (and no dot files), counted, never read."""
+    frame: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    """(M,) int32: which image of its file a row is, or empty where each file is one image. Rows of
+    a file stand together, in order and all of them, so that it is decoded once."""
+    window: str | tuple[float, float] = "full"
+    """How gray values of DICOM files become levels: "full", "file" or (center, width)."""
+    allow_phi: bool = False
+    """Whether DICOM files that may name patients are read."""
+    notes: tuple[str, ...] = ()
+    """What a person should know about the files, in words for console and report."""
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def rows_by_file(self, first: int = 0) -> Iterator[range]:
+        """The rows of each file in turn, from row `first` on: one, but for files of frames."""
+        starts = np.flatnonzero(self.frame == 0) if len(self.frame) else np.arange(len(self))
+        starts = (
+            np.concatenate([[first], starts[starts > first]]) if first < len(self) else starts[:0]
+        )
+        ends = [*starts.tolist()[1:], len(self)]
+        return (range(a, b) for a, b in zip(starts.tolist(), ends, strict=False))
 
     @cached_property
     def listing_sha256(self) -> str:
@@ -46,6 +65,8 @@ class Manifest:
         sizes, times = self.bytes.tolist(), self.changed_ns.tolist()
         rows = zip(self.files, sizes, times, strict=True)
         text = "".join(f"{name}\0{size}\0{changed}\n" for name, size, changed in rows)
+        if self.window != "full":  # other levels are another pack
+            text += f"window {self.window}\n"
         return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
     def members(self, part: str) -> np.ndarray:

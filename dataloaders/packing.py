@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .decode import Unreadable, decode
+from .decode import Unreadable, decode_frames
 from .errors import DataError, StorageError
 from .manifest import Manifest
 from .pack import FORMAT, INDEX, Damaged, Pack, hash_content, hash_index, open_pack, spread
@@ -84,7 +84,8 @@ def estimate_bytes(manifest: Manifest, side: int = 0, samples: int = 32) -> int:
     sizes = []
     for number in spread(len(manifest), samples):
         try:
-            pixels = decode((manifest.root / manifest.files[number]).read_bytes())
+            data = (manifest.root / manifest.files[number]).read_bytes()
+            pixels = decode_frames(data, manifest.window, manifest.allow_phi)[0]
         except (Unreadable, OSError):
             continue
         sizes.append(sum(level.nbytes for level in prepare_levels(b"", pixels, side).levels))
@@ -135,7 +136,7 @@ def _build(
     """Write beside, sync, rename. The lock is held."""
     work = unfinished(folder)
     _state_cost(manifest, folder.parent, work, side, say)
-    work.mkdir(exist_ok=True)
+    work.mkdir(0o700, exist_ok=True)  # pixels of patients
     try:
         _write(manifest, work, side, threads, progress, say)
         shutil.rmtree(folder, ignore_errors=True)  # damaged, or half removed

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .decode import Unreadable, decode
+from .decode import Unreadable, decode_frames
 from .errors import DataError
 from .manifest import Manifest
 from .pack import Pack, pyramid, spread
@@ -31,13 +31,23 @@ class Loaded:
 
 
 def load(manifest: Manifest, number: int, side: int = 0) -> Loaded:
-    """Read, decode, reduce to `side` (0: not at all) and halve one file."""
-    data = read_source(manifest, number)
+    """Read, decode, reduce to `side` (0: not at all) and halve one row."""
+    (loaded,) = load_file(manifest, range(number, number + 1), side)
+    return loaded
+
+
+def load_file(manifest: Manifest, rows: range, side: int = 0) -> list[Loaded]:
+    """The same for rows of one file, decoded once: its frames, one after the other."""
+    data = read_source(manifest, rows[0])
     digest = hashlib.sha256(data).digest()
     try:
-        return prepare_levels(digest, decode(data), side)
+        frames = decode_frames(data, manifest.window, manifest.allow_phi)
+        places = manifest.frame[rows].tolist() if len(manifest.frame) else [0]
+        if max(places) >= len(frames):
+            raise Unreadable(f"{len(frames)} frames where the listing has more")
+        return [prepare_levels(digest, frames[place], side) for place in places]
     except Unreadable as error:
-        return Loaded(digest, reason=str(error))
+        return [Loaded(digest, reason=str(error)) for _ in rows]
 
 
 def prepare_levels(digest: bytes, pixels: np.ndarray, side: int = 0) -> Loaded:
@@ -82,16 +92,16 @@ def _place(manifest: Manifest, number: int) -> Path:
 def load_all(
     manifest: Manifest, threads: int, side: int = 0, first: int = 0
 ) -> Generator[Loaded, None, None]:
-    """Files from `first` on in manifest order, `threads` at work, at most 4 a thread in memory."""
+    """Rows from `first` on in manifest order, `threads` at work, at most 4 files each in memory."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-    waiting: deque[Future[Loaded]] = deque()
+    waiting: deque[Future[list[Loaded]]] = deque()
     try:
-        for number in range(first, len(manifest)):
-            waiting.append(pool.submit(load, manifest, number, side))
+        for rows in manifest.rows_by_file(first):
+            waiting.append(pool.submit(load_file, manifest, rows, side))
             if len(waiting) >= 4 * threads:
-                yield waiting.popleft().result()
+                yield from waiting.popleft().result()
         while waiting:
-            yield waiting.popleft().result()
+            yield from waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 

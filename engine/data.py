@@ -6,25 +6,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..dataloaders.dicom.survey import PATIENT
 from .failure import RecipeError
 from .fields import check_fields, require
-
-
-@dataclass(frozen=True, kw_only=True)
-class Twin:
-    """A synthetic stand-in that is drawn where `data.root` is empty."""
-
-    kind: Literal["none", "oct", "brain", "xray"] = "none"
-    train: int = 0
-    """Images drawn for training, all classes together."""
-    test: int = 0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_fields(self, "data.twin.")
-        for name in ("train", "test", "seed"):
-            value = getattr(self, name)
-            require(value >= 0, f"data.twin.{name}", value, "it must be 0 or more")
+from .twin import Twin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +25,8 @@ class Data:
     need_test: bool = True
     """False: where the test folder is missing, train without it, and say so."""
     group: str = ""
-    """Regular expression; its first parenthesis names the patient in a file name."""
+    """Regular expression; its first parenthesis names the patient in a file name. The word
+    dicom:PatientID takes the patient that the header of a DICOM names."""
     split: Literal["none", "label", "group", "table"] = "group"
     """How the held-out part is cut: by image within a class, by groups, not, or all by `table`."""
     table: str = ""
@@ -56,13 +42,19 @@ class Data:
     """Shorter side in pixels at which images are kept after decoding; 0 keeps their full size."""
     feed: Literal["auto", "pack", "resident", "stream"] = "auto"
     """Where pixels wait: a memory-mapped pack, memory, or the files. Changes no number of a run."""
-    window: int = 0
+    shuffle_window: int = 0
     """Images that are shuffled at a time, in the order of storage, for packs larger than memory;
     0 shuffles them all."""
     balance: Literal["none", "classes"] = "none"
     """classes: every class comes equally often in an epoch."""
     shuffle_labels: bool = False
     """Negative control: training labels are permuted, and an honest set then scores at chance."""
+    voi: Literal["full", "file", "window"] = "full"
+    """DICOM: the whole range of the stored bits, the file's own window or table, or `window`."""
+    window: tuple[float, ...] = ()
+    """DICOM, `voi` window only: center and width, in units of the modality (CT: Hounsfield)."""
+    allow_phi: bool = False
+    """Read DICOM files that may name patients. Not part of the recipe's hash."""
     twin: Twin = field(default_factory=Twin)
     expect_train: tuple[int, ...] = ()
     """Images per class that the published data set has in its train folder."""
@@ -74,20 +66,25 @@ class Data:
         check_fields(self, "data.")
         require(0 <= self.holdout < 1, "data.holdout", self.holdout, "it is a share from 0 to 0.9")
         require(min(self.std, default=0) > 0, "data.std", self.std, "it must be above 0")
-        for name in ("reduce", "window"):
+        for name in ("reduce", "shuffle_window"):
             value = getattr(self, name)
             require(value >= 0, f"data.{name}", value, "0 switches it off")
-        if self.window and self.balance != "none":
-            raise RecipeError("data.window and data.balance cannot be had together; put one to 0")
-        try:
-            groups = re.compile(self.group).groups
-        except re.error as error:
-            raise RecipeError(
-                f"data.group '{self.group}' is no regular expression: {error}"
-            ) from None
-        if self.group and not groups:
-            raise RecipeError(
-                f"data.group '{self.group}' has no parenthesis around what names the patient"
-            )
+        if self.shuffle_window and self.balance != "none":
+            raise RecipeError("data.shuffle_window and data.balance exclude each other; take one")
+        wide = len(self.window) == 2 and self.window[1] >= 1
+        fits = wide if self.voi == "window" else not self.window
+        wanted = "voi window needs a center and a width of 1 or more, the others none"
+        require(fits, "data.window", self.window, wanted)
         named = bool(self.table) or self.split != "table"
         require(named, "data.table", "empty", "give --data.table FILE.csv with --data.split table")
+        if self.group != PATIENT:
+            _check_pattern(self.group)
+
+
+def _check_pattern(group: str) -> None:
+    try:
+        groups = re.compile(group).groups
+    except re.error as error:
+        raise RecipeError(f"data.group '{group}' is no regular expression: {error}") from None
+    if group and not groups:
+        raise RecipeError(f"data.group '{group}' has no parenthesis around what names the patient")

@@ -177,10 +177,12 @@ def identity(recipe: Recipe) -> dict[str, Any]:
     facts = to_dict(recipe)
     for name in ("claim", "name", "save_epochs", "strategy"):
         facts.pop(name)
-    for name in ("root", "feed", "expect_sha256"):
+    for name in ("root", "feed", "allow_phi", "expect_sha256"):
         facts["data"].pop(name)
     table = facts["data"].pop("table")
     facts["data"] |= {"table_sha256": hash_table(expand(table))} if table else {}
+    if recipe.data.voi == "full":
+        del facts["data"]["voi"], facts["data"]["window"]
     facts["task"] = recipe.task.identity()
     return _one_spelling(facts)
 
@@ -222,6 +224,11 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
         for name in names
         if left.get(name) != right.get(name)
     ]
+
+
+def window_of(data: Data) -> str | tuple[float, float]:
+    """How gray values of DICOM files become levels, as `dataloaders` takes it."""
+    return (data.window[0], data.window[1]) if data.voi == "window" else data.voi
 
 
 def expand(path: str) -> Path:

@@ -11,7 +11,7 @@ import numpy as np
 import safetensors.torch
 from torch import Tensor
 
-from ..dataloaders.decode import Unreadable, decode
+from ..dataloaders.decode import Unreadable, decode_frames
 from ..dataloaders.errors import DataError, StorageError
 from ..dataloaders.feed import Feed
 from ..dataloaders.folder import IMAGES
@@ -21,7 +21,7 @@ from ..dataloaders.store import Packed
 from .failure import RecipeError
 from .models.library import hash_weights
 from .plan import make_plan, this_machine
-from .recipe import Recipe
+from .recipe import Recipe, window_of
 from .run.console import Console
 from .run.folder import read_json, read_recipe
 from .run.leaks import Leaks
@@ -117,14 +117,18 @@ def _expand(path: Path) -> Iterator[Path]:
 
 def _predict(trainer: Trainer, files: list[Path]) -> list[dict[str, Any]]:
     images: list[np.ndarray] = []
-    answers: list[dict[str, Any]] = [{"path": str(file)} for file in files]
+    answers: list[dict[str, Any]] = []
     whole: list[dict[str, Any]] = []
-    for file, answer in zip(files, answers, strict=True):
-        try:
-            images.append(decode(file.read_bytes()))
-            whole.append(answer)
+    window = window_of(trainer.recipe.data)
+    for file in files:
+        try:  # nothing of a header is kept or said, so patients may be named here
+            frames = decode_frames(file.read_bytes(), window, allow_phi=True)
         except (Unreadable, OSError) as error:
-            answer["error"] = f"cannot be read: {error}"
+            answers.append({"path": str(file), "error": f"cannot be read: {error}"})
+            continue
+        several = len(frames) > 1
+        own = [{"path": str(file), **({"frame": n} if several else {})} for n in range(len(frames))]
+        images, answers, whole = images + frames, answers + own, whole + own
     if images:
         chance = _chances(trainer, images)
         names = trainer.task.classes

@@ -35,7 +35,12 @@ def choose(found: Survey, asked: str = "auto", **words: object) -> tuple[str, st
         (replace(SMALL, disk_free=1, is_packed=True), {}, "pack", "already"),
         (SMALL, {"resident": True}, "resident", "1.0 GB of decoded pixels fit in 24.0 GB"),
         (SMALL, {"resident": True, "memory": GB}, "pack", "memory-mapped"),
-        (replace(SMALL, pack_bytes=30 * GB), {}, "pack", "larger than memory: --data.window"),
+        (
+            replace(SMALL, pack_bytes=30 * GB),
+            {},
+            "pack",
+            "larger than memory: --data.shuffle-w",
+        ),
     ],
 )
 def test_auto_takes_the_fastest_that_fits_and_says_why(found, words, mode, why):

@@ -111,8 +111,8 @@ def test_ctrl_c_keeps_what_was_done_and_the_next_build_goes_on(root, tmp_path, m
     with pytest.raises(KeyboardInterrupt):
         find_or_build(manifest, tmp_path, 2, stop_after(3, KeyboardInterrupt()))
     assert fingerprint(tmp_path) == {}
-    whole = sources.load
-    monkeypatch.setattr(sources, "load", lambda m, n, s: read.append(n) or whole(m, n, s))
+    whole = sources.load_file
+    monkeypatch.setattr(sources, "load_file", lambda m, n, s: read.extend(n) or whole(m, n, s))
     find_or_build(manifest, tmp_path, 2, say=spoken.append)
     assert sorted(read) == list(range(3, 10))
     assert spoken[-1] == "going on with the pack after 3 of 10 images"

@@ -226,6 +226,7 @@ def write_sheet(
             pen.text((x, y + high + 5 + LINE * row), line, fill=colour, font=font)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".partial")
+    beside.touch(0o600)  # it may show patients
     sheet.save(beside, format="PNG")
     beside.replace(path)
 

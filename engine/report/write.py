@@ -25,6 +25,7 @@ def write_report(folder: Path) -> Path:
     page = render(read_run(folder))
     path, beside = folder / "report.html", folder / f".report.html.{os.getpid()}"
     try:
+        beside.touch(0o600)  # its images may show patients
         beside.write_text(page, encoding="utf-8")
         beside.replace(path)
     finally:

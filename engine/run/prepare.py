@@ -27,7 +27,7 @@ from ...dataloaders.store import Packed, Resident, Store
 from ...dataloaders.stream import Stream
 from ...dataloaders.table import Table, read_table
 from ..plan import Machine
-from ..recipe import Data, Recipe, Twin, expand
+from ..recipe import Data, Recipe, Twin, expand, window_of
 from .console import Console
 from .leaks import Leaks, find_leaks
 
@@ -71,7 +71,7 @@ class Prepared:
 
     def feed(self, split: str, recipe: Recipe) -> Feed:
         """Batches of one split; only the training split is ever shuffled."""
-        shuffle = Shuffle(recipe.data.window, recipe.data.balance == "classes")
+        shuffle = Shuffle(recipe.data.shuffle_window, recipe.data.balance == "classes")
         members = self.splits[split]
         members = replace(members, pixels_of=members.pixels_of.copy())  # a feed notes stand-ins
         return Feed(self.store.branch(), members, recipe.augment, recipe.seed, shuffle)
@@ -168,7 +168,15 @@ def list_data(recipe: Recipe, console: Console) -> Listing:
     """
     data = recipe.data
     root = locate(data, console)
-    manifest = scan(root, recipe.task.classes, parts_of(data, root), data.group)
+    manifest = scan(
+        root,
+        recipe.task.classes,
+        parts_of(data, root),
+        data.group,
+        window=window_of(data),
+        allow_phi=data.allow_phi,
+        cache=cache_folder(),
+    )
     table = read_table(expand(data.table)) if data.table else None
     manifest = table.apply_groups(manifest) if table else manifest
     members = _cut(recipe, manifest, table)
@@ -282,4 +290,4 @@ def _differences(data: Data, manifest: Manifest, table: Table | None) -> tuple[s
                 lines.append(f"{part}/{name}: {found[name]:,} images, {wanted:,} expected")
     if manifest.strangers:
         lines.append(f"{manifest.strangers} files that are no images were passed over")
-    return tuple(lines)
+    return (*lines, *manifest.notes)
