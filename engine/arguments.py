@@ -196,7 +196,9 @@ def _add_scoring(verbs: Any) -> None:
 
 
 def _add_data(verbs: Any) -> None:
-    inner = _group(verbs, "data", "make and pack data", "synth|pack", "data_help")
+    inner = _group(
+        verbs, "data", "make, pack and check data", "synth|pack|annotations", "data_help"
+    )
     synth = _verb(inner, "synth", "data_synth", "draw the synthetic twin of a recipe's data")
     synth.add_argument("recipe", metavar="RECIPE")
     synth.add_argument("--out", metavar="DIR", type=Path, help="folder (default: in the cache)")
@@ -204,6 +206,25 @@ def _add_data(verbs: Any) -> None:
     synth.add_argument("--test", metavar="N", type=_count, help="test images")
     synth.add_argument("--seed", metavar="N", type=_seed)
     _verb(inner, "pack", "data_pack", "decode a recipe's images into a pack", fields=True)
+    _add_annotations(inner)
+
+
+def _add_annotations(verbs: Any) -> None:
+    where, kinds = "verbs_annotations.annotations", ("voc", "coco", "yolo", "jsonl")
+    text = "check boxes and masks, or write them in another format"
+    inner = _group(verbs, "annotations", text, "check|convert", f"{where}_help")
+    check = _verb(inner, "check", f"{where}_check", "count what is wrong with annotations")
+    convert = _verb(inner, "convert", f"{where}_convert", "read annotations, write another format")
+    for verb in (check, convert):
+        verb.add_argument("path", metavar="PATH", type=Path, help="a folder (VOC, YOLO) or a file")
+        verb.add_argument("--format", default="auto", choices=("auto", *kinds), help="default auto")
+        verb.add_argument("--split", default="", metavar="NAME", help="a list of VOC's ImageSets")
+    check.add_argument("--images", metavar="DIR", type=Path, help="read the images' sizes there")
+    check.add_argument("--known", default="", metavar="SET", help="expect bccd or livecell")
+    _add_json(check, "findings")
+    convert.add_argument("target", metavar="TO", type=Path, help="a new folder or file")
+    convert.add_argument("--to", required=True, choices=kinds, help="the format to write")
+    convert.add_argument("--usable", action="store_true", help="drop what training cannot use")
 
 
 def _add_runs(verbs: Any) -> None:
