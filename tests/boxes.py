@@ -68,6 +68,7 @@ def coco_facts() -> dict[str, Any]:
         {"id": 8, "image_id": 9, "category_id": 44, "bbox": [1, 1, 2, 2], "difficult": 1},
     ]
     return {
+        "version": 1234567890.125,
         "info": {"year": 2021, "nested": [{}]},
         "licenses": [{"id": 1, "name": "CC0"}],
         "categories": [{"id": 5, "name": "cell", "supercategory": "x"}, {"id": 2, "name": "dot"}],

@@ -162,6 +162,11 @@ def test_no_pair_of_boxes_is_missed_by_the_sorted_search():
         assert wanted
 
 
+def test_a_pair_that_only_just_overlaps_enough_is_held():
+    box = np.array([[0, 0, 100, 10], [49, 0, 100, 10], [51, 0, 100, 10.0]])  # IoU 0.51 and 0.49
+    assert pair_boxes(box, 0.5).tolist() == [[0, 1], [1, 2]]
+
+
 def test_a_polygon_covers_its_area():
     star = np.array([10, 1, 12, 8, 19, 8, 13, 12, 16, 19, 10, 14, 4, 19, 7, 12, 1, 8, 8, 8.0])
     fine = fill_ring(star * 20, 0, 0, 400, 400)

@@ -110,6 +110,12 @@ def test_pixels_are_what_each_format_means(tmp_path):
     assert yolo.classes == ("RBC", "white's", "class 7")
 
 
+def test_an_object_takes_67_bytes_a_ring_8_and_a_value_8(made):
+    _, found = made
+    rings, values = len(found.masks.start) - 1, len(found.masks.values)
+    assert found.nbytes == 67 * len(found) + 8 * (rings + values) + 16, "16: ends of the offsets"
+
+
 def test_a_voc_list_gives_its_split_in_its_order(tmp_path):
     root = boxes.make_voc(tmp_path / "voc")
     found = read_annotations(root, split="train", classes=("WBC", "RBC"))
