@@ -6,51 +6,13 @@ Nothing here imports torch: a misspelt word is answered before anything heavy is
 from __future__ import annotations
 
 import argparse
-import difflib
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ... import __version__
 from ..failure import EXIT_CODES, UsageError
 from . import arguments_data
-
-FIELDS = (
-    "Any recipe field is a flag: --optimizer.lr 0.1 --data.no-shuffle-labels "
-    "--schedule.sizes 96 128. Give a recipe to see its fields: foveate {} RECIPE --help"
-)
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse with one line per mistake, no guessing of shortened flags, and a nearest name."""
-
-    def __init__(self, *words: Any, **settings: Any) -> None:
-        self.flags: list[str] = []
-        """Long flags, to find the nearest by."""
-        super().__init__(*words, **{"allow_abbrev": False, **settings})
-
-    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
-        """As argparse has it, remembering the long flags."""
-        self.flags += [name for name in names if str(name).startswith("--")]
-        return super().add_argument(*names, **settings)
-
-    def error(self, message: str) -> Any:
-        """Raises UsageError, with the nearest of what could have been meant."""
-        wrong = re.match(r"argument (.+): invalid choice: '(.*)' \(choose from (.*)\)", message)
-        if wrong and not wrong[1].startswith("-"):
-            verbs = re.findall(r"[\w-]+", wrong[3])
-            near = nearest(wrong[2], verbs)
-            raise UsageError(
-                f"no verb '{wrong[2]}'{near or f'; it is one of {chr(32).join(verbs)}'}"
-            )
-        raise UsageError(f"{message}; `{self.prog} --help` shows what there is")
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """`; did you mean 'train'?` for 'trian', empty where nothing is close."""
-    close = difflib.get_close_matches(name, known, 1)
-    return f"; did you mean '{close[0]}'?" if close else ""
+from .words import Parser, add_json, add_shared, add_tracking, count, group, nearest, verb
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -102,178 +64,88 @@ def make_parser() -> Parser:
     _add_recipes(verbs)
     _add_running(verbs)
     _add_scoring(verbs)
-    _add_data(verbs)
+    arguments_data.add_data(verbs)
     _add_runs(verbs)
     _add_help(verbs)
     return parser
 
 
-def add_shared(parser: Parser) -> None:
-    """Flags that may stand anywhere: taken out before the verb reads its own."""
-    parser.add_argument("--version", action="version", version=f"foveate {__version__}")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress, no notes")
-    parser.add_argument("-v", "--verbose", action="count", default=0, help="say more; -vv: all")
-    parser.add_argument(
-        "--cache", default="", metavar="DIR", help="packs and twins (default ~/.cache/foveate)"
-    )
-
-
-def _verb(verbs: Any, name: str, run: str, text: str, fields: bool = False) -> Parser:
-    """`fields`: it takes a recipe, and any of the recipe's fields as a flag."""
-    note = FIELDS.format(name) if fields else None
-    verb = verbs.add_parser(name, help=text, description=text, epilog=note)
-    add_shared(verb)
-    verb.set_defaults(run=run, parser=verb, fields=fields)
-    if fields:
-        verb.add_argument(
-            "recipe", metavar="RECIPE", help="a name, a file, or either with :variant"
-        )
-    return verb
-
-
-def _group(verbs: Any, name: str, text: str, inner: str, run: str) -> Any:
-    """A verb of verbs, and what it does when it stands alone."""
-    group = verbs.add_parser(name, help=text, description=text)
-    add_shared(group)
-    group.set_defaults(run=run, parser=group, fields=False)
-    return group.add_subparsers(title="verbs", metavar=inner, parser_class=Parser)
-
-
-def _add_json(verb: Parser, what: str) -> None:
-    verb.add_argument("--json", metavar="PATH", help=f"write the {what} as JSON, - for stdout")
-
-
-def _add_tracking(verb: Parser) -> None:
-    verb.add_argument(
-        "--tracking",
-        metavar="URI",
-        help="MLflow server or database, or none (default MLFLOW_TRACKING_URI, or mlflow.db "
-        "beside the run folder)",
-    )
-
-
 def _add_recipes(verbs: Any) -> None:
-    inner = _group(verbs, "recipes", "what can be trained", "ls|show|cp|diff", "recipes.ls")
-    _verb(inner, "ls", "recipes.ls", "list recipes and their variants")
-    _verb(inner, "show", "recipes.show", "every field of a recipe", fields=True)
-    copy = _verb(inner, "cp", "recipes.cp", "copy a recipe to a file of your own")
+    inner = group(verbs, "recipes", "what can be trained", "ls|show|cp|diff", "recipes.ls")
+    verb(inner, "ls", "recipes.ls", "list recipes and their variants")
+    verb(inner, "show", "recipes.show", "every field of a recipe", fields=True)
+    copy = verb(inner, "cp", "recipes.cp", "copy a recipe to a file of your own")
     copy.add_argument("recipe", metavar="RECIPE")
     copy.add_argument("to", metavar="PATH", nargs="?", default=".", type=Path)
-    diff = _verb(inner, "diff", "recipes.diff", "fields in which two recipes differ")
+    diff = verb(inner, "diff", "recipes.diff", "fields in which two recipes differ")
     diff.add_argument("one", metavar="RECIPE")
     diff.add_argument("other", metavar="OTHER")
 
 
 def _add_running(verbs: Any) -> None:
-    plan = _verb(
+    plan = verb(
         verbs, "plan", "training.plan", "every number of a run, without running it", fields=True
     )
-    _add_json(plan, "plan")
-    plan.add_argument("--world", type=_count, default=1, help="number of processes to plan for")
-    train = _verb(
+    add_json(plan, "plan")
+    plan.add_argument("--world", type=count, default=1, help="number of processes to plan for")
+    train = verb(
         verbs, "train", "training.train", "train a recipe, or go on where it stopped", fields=True
     )
     _add_training(train)
-    inner = _group(verbs, "launch", "train on several processes", "local", "training.launch_help")
-    local = _verb(
+    inner = group(verbs, "launch", "train on several processes", "local", "training.launch_help")
+    local = verb(
         inner, "local", "training.launch_local", "train on processes of this machine", fields=True
     )
     _add_training(local)
-    local.add_argument("--nproc", metavar="N", type=_count, default=2, help="processes (default 2)")
+    local.add_argument("--nproc", metavar="N", type=count, default=2, help="processes (default 2)")
 
 
 def _add_training(verb: Parser) -> None:
-    _add_json(verb, "receipt")
+    add_json(verb, "receipt")
     verb.add_argument("--out", metavar="DIR", help="run folder (default runs/NAME-HASH)")
     verb.add_argument("--fresh", action="store_true", help="set an old run aside first")
-    _add_tracking(verb)
+    add_tracking(verb)
 
 
 def _add_scoring(verbs: Any) -> None:
-    score = _verb(verbs, "eval", "training.evaluate", "score a finished run on a data folder")
+    score = verb(verbs, "eval", "training.evaluate", "score a finished run on a data folder")
     score.add_argument("folder", metavar="RUN", type=Path)
     score.add_argument(
         "--root", "--data.root", default="", metavar="DIR", help="data (default: the run's own)"
     )
     score.add_argument("--split", default="test", choices=("val", "test"), help="default test")
-    _add_json(score, "scores")
-    guess = _verb(verbs, "predict", "training.predict", "classify image files or folders of them")
+    add_json(score, "scores")
+    guess = verb(verbs, "predict", "training.predict", "classify image files or folders of them")
     guess.add_argument("folder", metavar="RUN", type=Path)
     guess.add_argument("paths", metavar="PATH", nargs="+", type=Path)
-    _add_json(guess, "answers")
-
-
-def _add_data(verbs: Any) -> None:
-    text = "make, check, split and pack data"
-    inner = _group(verbs, "data", text, "synth|verify|split|pack", "data.help")
-    synth = _verb(inner, "synth", "data.synth", "draw the synthetic twin of a recipe's data")
-    synth.add_argument("recipe", metavar="RECIPE")
-    synth.add_argument("--out", metavar="DIR", type=Path, help="folder (default: in the cache)")
-    synth.add_argument("--train", metavar="N", type=_count, help="training images")
-    synth.add_argument("--test", metavar="N", type=_count, help="test images")
-    synth.add_argument("--seed", metavar="N", type=_seed)
-    text = "read every image once: damage, leaks, copies, counts"
-    verify = _verb(inner, "verify", "verify.verify", text)
-    arguments_data.add_verify(verify)
-    _add_json(verify, "findings")
-    split = _verb(inner, "split", "verify.split", "cut a folder into parts by patients")
-    arguments_data.add_split(split, _seed)
-    _add_packs(inner)
-
-
-def _add_packs(verbs: Any) -> None:
-    inner = _group(
-        verbs, "pack", "decoded images in the cache", "build|ls|rm|check", "data.pack_ls"
-    )
-    verbs.choices["pack"].set_defaults(json=None)
-    _verb(inner, "build", "data.pack_build", "decode a recipe's images into a pack", fields=True)
-    _add_json(_verb(inner, "ls", "data.pack_ls", "packs and what they take"), "list")
-    remove = _verb(inner, "rm", "data.pack_rm", "delete packs; runs build them again")
-    remove.add_argument("names", metavar="NAME", nargs="+", help="as `ls` shows it, or its start")
-    check = _verb(inner, "check", "data.pack_check", "read every pixel of a pack against its sums")
-    check.add_argument("name", metavar="NAME")
+    add_json(guess, "answers")
 
 
 def _add_runs(verbs: Any) -> None:
     text = "list, show, replay and remove run folders"
-    inner = _group(verbs, "runs", text, "ls|show|sync|rm", "runs.ls")
+    inner = group(verbs, "runs", text, "ls|show|sync|rm", "runs.ls")
     verbs.choices["runs"].set_defaults(folder=Path("runs"))
-    ls = _verb(inner, "ls", "runs.ls", "list the runs of a folder")
+    ls = verb(inner, "ls", "runs.ls", "list the runs of a folder")
     ls.add_argument("folder", metavar="DIR", nargs="?", default=Path("runs"), type=Path)
-    show = _verb(inner, "show", "runs.show", "one run in full, or two compared")
+    show = verb(inner, "show", "runs.show", "one run in full, or two compared")
     show.add_argument("folder", metavar="RUN", type=Path)
     show.add_argument("other", metavar="OTHER", type=Path, nargs="?", help="hold RUN against it")
-    _add_json(show, "receipt or comparison")
+    add_json(show, "receipt or comparison")
     text = "bring MLflow up to date with a run's metrics.jsonl"
-    sync = _verb(inner, "sync", "runs.sync", text)
+    sync = verb(inner, "sync", "runs.sync", text)
     sync.add_argument("folder", metavar="RUN", type=Path)
-    _add_tracking(sync)
-    remove = _verb(inner, "rm", "runs.rm", "delete a run folder, and nothing that is none")
+    add_tracking(sync)
+    remove = verb(inner, "rm", "runs.rm", "delete a run folder, and nothing that is none")
     remove.add_argument("folder", metavar="RUN", type=Path)
-    page = _verb(verbs, "report", "runs.report", "write a run's report.html again")
+    page = verb(verbs, "report", "runs.report", "write a run's report.html again")
     page.add_argument("folder", metavar="RUN", type=Path)
 
 
 def _add_help(verbs: Any) -> None:
-    doctor = _verb(verbs, "doctor", "help.doctor", "say what would stop a run here, and why")
+    doctor = verb(verbs, "doctor", "help.doctor", "say what would stop a run here, and why")
     doctor.add_argument(
         "--runs", metavar="DIR", default=Path("runs"), type=Path, help="where runs are to lie"
     )
-    _add_json(doctor, "findings")
-    topic = _verb(verbs, "help", "help.help_topic", "a page about a topic, or a list of them")
+    add_json(doctor, "findings")
+    topic = verb(verbs, "help", "help.help_topic", "a page about a topic, or a list of them")
     topic.add_argument("topic", metavar="TOPIC", nargs="*", help="exit-codes, data, resume, ...")
-
-
-def _count(text: str) -> int:
-    return _whole(text, 1)
-
-
-def _seed(text: str) -> int:
-    return _whole(text, 0)
-
-
-def _whole(text: str, least: int) -> int:
-    """argparse turns the error into its own `argument --world: ...`."""
-    if not re.fullmatch(r"\d+", text) or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of {least} or more")
-    return int(text)

@@ -1,13 +1,66 @@
-"""Flags of the verbs that look at a data set; `arguments` says which verbs there are."""
+"""`foveate data`: its verbs and their flags."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from .words import Parser, add_json, count, group, seed, verb
 
 
-def add_verify(verb: argparse.ArgumentParser) -> None:
+def add_data(verbs: Any) -> None:
+    """`foveate data` and its verbs."""
+    text = "make, check, split, pack and annotate data"
+    inner = group(verbs, "data", text, "synth|verify|split|pack|annotations", "data.help")
+    synth = verb(inner, "synth", "data.synth", "draw the synthetic twin of a recipe's data")
+    synth.add_argument("recipe", metavar="RECIPE")
+    synth.add_argument("--out", metavar="DIR", type=Path, help="folder (default: in the cache)")
+    synth.add_argument("--train", metavar="N", type=count, help="training images")
+    synth.add_argument("--test", metavar="N", type=count, help="test images")
+    synth.add_argument("--seed", metavar="N", type=seed)
+    text = "read every image once: damage, leaks, copies, counts"
+    verify = verb(inner, "verify", "verify.verify", text)
+    _add_verify(verify)
+    add_json(verify, "findings")
+    split = verb(inner, "split", "verify.split", "cut a folder into parts by patients")
+    _add_split(split)
+    _add_packs(inner)
+    _add_annotations(inner)
+
+
+def _add_packs(verbs: Any) -> None:
+    inner = group(verbs, "pack", "decoded images in the cache", "build|ls|rm|check", "data.pack_ls")
+    verbs.choices["pack"].set_defaults(json=None)
+    verb(inner, "build", "data.pack_build", "decode a recipe's images into a pack", fields=True)
+    add_json(verb(inner, "ls", "data.pack_ls", "packs and what they take"), "list")
+    remove = verb(inner, "rm", "data.pack_rm", "delete packs; runs build them again")
+    remove.add_argument("names", metavar="NAME", nargs="+", help="as `ls` shows it, or its start")
+    check = verb(inner, "check", "data.pack_check", "read every pixel of a pack against its sums")
+    check.add_argument("name", metavar="NAME")
+
+
+def _add_annotations(verbs: Any) -> None:
+    kinds = ("voc", "coco", "yolo", "jsonl")
+    text = "check boxes and masks, or write them in another format"
+    inner = group(verbs, "annotations", text, "check|convert", "annotations.help")
+    check = verb(inner, "check", "annotations.check", "count what is wrong with annotations")
+    convert = verb(
+        inner, "convert", "annotations.convert", "read annotations, write another format"
+    )
+    for add in (check.add_argument, convert.add_argument):
+        add("path", metavar="PATH", type=Path, help="a folder (VOC, YOLO) or a file")
+        add("--format", default="auto", choices=("auto", *kinds), help="default auto")
+        add("--split", default="", metavar="NAME", help="a list of VOC's ImageSets")
+    check.add_argument("--images", metavar="DIR", type=Path, help="read the images' sizes there")
+    check.add_argument("--known", default="", metavar="SET", help="expect bccd or livecell")
+    add_json(check, "findings")
+    convert.add_argument("target", metavar="TO", type=Path, help="a new folder or file")
+    convert.add_argument("--to", required=True, choices=kinds, help="the format to write")
+    convert.add_argument("--usable", action="store_true", help="drop what training cannot use")
+
+
+def _add_verify(verb: Parser) -> None:
     """`foveate data verify`: a folder, or a recipe with any of its fields."""
     verb.set_defaults(fields=True)
     verb.add_argument("what", metavar="ROOT|RECIPE", help="a folder, or a recipe with a folder")
@@ -25,7 +78,7 @@ def add_verify(verb: argparse.ArgumentParser) -> None:
     )
 
 
-def add_split(verb: argparse.ArgumentParser, seed: Callable[[str], int]) -> None:
+def _add_split(verb: Parser) -> None:
     """`foveate data split`."""
     verb.add_argument("root", metavar="ROOT", type=Path)
     verb.add_argument(

@@ -15,7 +15,8 @@ from .asked import console_of, named_recipe, show_fields
 
 def help(known: Namespace) -> int:
     """`foveate data` alone."""
-    raise UsageError("`foveate data` needs a verb: synth, verify, split or pack")
+    verbs = "synth, fetch, verify, split, pack or annotations"
+    raise UsageError(f"`foveate data` needs a verb: {verbs}")
 
 
 def pack_ls(known: Namespace) -> int:
