@@ -196,13 +196,20 @@ def _add_scoring(verbs: Any) -> None:
 
 
 def _add_data(verbs: Any) -> None:
-    inner = _group(verbs, "data", "make and pack data", "synth|pack", "data_help")
+    inner = _group(verbs, "data", "make, fetch and pack data", "synth|fetch|pack", "data_help")
     synth = _verb(inner, "synth", "data_synth", "draw the synthetic twin of a recipe's data")
     synth.add_argument("recipe", metavar="RECIPE")
     synth.add_argument("--out", metavar="DIR", type=Path, help="folder (default: in the cache)")
     synth.add_argument("--train", metavar="N", type=_count, help="training images")
     synth.add_argument("--test", metavar="N", type=_count, help="test images")
     synth.add_argument("--seed", metavar="N", type=_seed)
+    fetch = _verb(
+        inner, "fetch", "verbs_fetch.data_fetch", "download a public data set, or list them"
+    )
+    fetch.add_argument("name", metavar="NAME", nargs="?", default="")
+    fetch.add_argument("--to", metavar="DIR", type=Path, help="data folder (default data/NAME)")
+    fetch.add_argument("--yes", action="store_true", help="accept the licence that is shown")
+    _add_json(fetch, "answer")
     _verb(inner, "pack", "data_pack", "decode a recipe's images into a pack", fields=True)
 
 

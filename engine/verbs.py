@@ -142,7 +142,7 @@ def predict(known: Namespace) -> int:
 
 def data_help(known: Namespace) -> int:
     """`foveate data` alone."""
-    raise UsageError("`foveate data` needs a verb: synth or pack")
+    raise UsageError("`foveate data` needs a verb: synth, fetch or pack")
 
 
 def data_synth(known: Namespace) -> int:

@@ -123,7 +123,7 @@ MISTAKES = [
     ("trian oct2017", 2, r"no verb 'trian'; did you mean 'train'\?"),
     ("zzz", 2, r"no verb 'zzz'; it is one of recipes plan train"),
     ("recipes sohw oct2017", 2, r"no verb 'sohw'; did you mean 'show'\?"),
-    ("data", 2, r"needs a verb: synth or pack"),
+    ("data", 2, r"needs a verb: synth, fetch or pack"),
     ("runs finished", 2, r"no verb 'finished'; it is one of ls show sync rm"),
     ("--jsno=x recipes ls", 2, r"no flag --jsno"),
     ("recipes ls --jsn x", 2, r"no flag --jsn"),
