@@ -283,6 +283,26 @@ def test_packed_transport_is_refused(server, tmp_path):
         download(remote(server), tmp_path / "a.bin", HASTY)
 
 
+def test_the_proxy_of_the_environment_is_used_and_sees_nothing(server, tmp_path, monkeypatch):
+    with tls.serve(None, proxy=True) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
+        download(remote(server, sha256=SHA256), tmp_path / "a.bin", HASTY)
+        assert proxy.asked == [(f"localhost:{server.port}", "", "")]
+
+
+def test_ctrl_c_keeps_what_came(server, tmp_path):
+    def stop(done, total):
+        if done > 100_000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        download(remote(server), tmp_path / "a.bin", HASTY, stop)
+    kept = (tmp_path / "a.bin.part").stat().st_size
+    assert kept > 100_000
+    download(remote(server, sha256=SHA256), tmp_path / "a.bin", HASTY)
+    assert server.ranges() == ["", f"bytes={kept}-"]
+
+
 def test_nobody_there_is_40_and_says_so(server, tmp_path):
     with tls.serve(None) as gone:
         port = gone.port

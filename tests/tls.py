@@ -5,8 +5,10 @@ It serves what a test puts into `files`, as badly as the test asks, and remember
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import ipaddress
+import socket
 import ssl
 import threading
 import time
@@ -160,6 +162,31 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(served.data[place : min(end, place + 4096)])
 
 
+class _Proxy(BaseHTTPRequestHandler):
+    def log_message(self, *words) -> None:
+        pass
+
+    def do_CONNECT(self) -> None:
+        """Pass bytes both ways, and see none of what is in them."""
+        self.server.ours.asked.append((self.path, "", ""))
+        host, _, port = self.path.rpartition(":")
+        with socket.create_connection((host, int(port))) as far:
+            self.send_response(200)
+            self.end_headers()
+            back = threading.Thread(target=_pass_on, args=(far, self.connection), daemon=True)
+            back.start()
+            _pass_on(self.connection, far)
+            back.join()
+
+
+def _pass_on(source: socket.socket, goal: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            goal.sendall(data)
+    with contextlib.suppress(OSError):
+        goal.shutdown(socket.SHUT_WR)
+
+
 class _Http(ThreadingHTTPServer):
     daemon_threads = True
 
@@ -168,9 +195,9 @@ class _Http(ThreadingHTTPServer):
 
 
 @contextmanager
-def serve(context: ssl.SSLContext | None) -> Iterator[Server]:
+def serve(context: ssl.SSLContext | None, proxy: bool = False) -> Iterator[Server]:
     """Serve until the end of the block; without TLS where there is no context."""
-    http = _Http(("127.0.0.1", 0), _Handler)
+    http = _Http(("127.0.0.1", 0), _Proxy if proxy else _Handler)
     if context:
         http.socket = context.wrap_socket(
             http.socket, server_side=True, do_handshake_on_connect=False

@@ -276,4 +276,6 @@ def checked_by(entry: DataSet) -> str:
     published = {kind for r in entry.remotes for kind in ("sha256", "md5") if getattr(r, kind)}
     if published:
         return ", ".join(sorted(published, reverse=True))
-    return "every file's hash" if entry.content else "counts, then first sha256"
+    if entry.content:
+        return "every file's hash"
+    return "counts, then first sha256" if any(r.url for r in entry.remotes) else "counts"
