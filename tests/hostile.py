@@ -29,6 +29,17 @@ def make_zip(*entries: Entry, mode: int = 0, packing: int = zipfile.ZIP_DEFLATED
     return file.getvalue()
 
 
+def make_wide_zip(*entries: Entry) -> bytes:
+    """A zip with 64-bit sizes, written as a stream: the sizes stand after the data."""
+    file = io.BytesIO()
+    unseekable = type("Pipe", (), {"write": file.write, "flush": file.flush})()
+    with zipfile.ZipFile(unseekable, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in entries:
+            with archive.open(name, "w", force_zip64=True) as entry:
+                entry.write(data)
+    return file.getvalue()
+
+
 def make_tar(*entries: Entry | tarfile.TarInfo, form: int = tarfile.PAX_FORMAT) -> bytes:
     """A tar of the entries, whatever they are."""
     file = io.BytesIO()

@@ -42,6 +42,7 @@ PLAIN_TAR = make_tar(*HONEST)
 FORMS = {
     ".zip": make_zip(*HONEST),
     ".ZIP": make_zip(*HONEST, packing=zipfile.ZIP_STORED),
+    ".wide.zip": hostile.make_wide_zip(*HONEST),
     ".tar": PLAIN_TAR,
     ".tar.gz": gzip.compress(PLAIN_TAR),
     ".tgz": gzip.compress(PLAIN_TAR[:5000]) + gzip.compress(PLAIN_TAR[5000:]) + bytes(512),

@@ -62,6 +62,8 @@ def bring(
     DataError where hashes, contents or counts are wrong or a person has to act first, NetworkError
     and StorageError as `download` does.
     """
+    if read_card(root) is not None:  # before anything is written: the place may be read-only
+        return Brought(root, False, counts=check_counts(entry, root))
     with _alone(_downloads(root)):
         if read_card(root) is not None:
             return Brought(root, False, counts=check_counts(entry, root))

@@ -46,7 +46,8 @@ class Sink:
     def __init__(self, path: Path) -> None:
         self.path, self.note = path, path.with_name(path.name + ".json")
         self.known = read_known(self.note)
-        self.file: BinaryIO = open(path, "r+b" if path.exists() else "w+b")  # noqa: SIM115
+        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        self.file: BinaryIO = open(number, "r+b")  # noqa: SIM115 - until the download ends
         self.hashes = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
         self.bytes = self._synced = 0
         try:
