@@ -136,9 +136,13 @@ def test_a_wrong_hash_is_refused_and_leaves_nothing(server, tmp_path):
 def test_a_wrong_length_is_refused_before_or_while_it_comes(server, tmp_path, length):
     server.files["a.bin"].length = length
     for known in ({"bytes": 299_999}, {"cap": 299_999}, {"bytes": 300_001}):
+        came = []
         with pytest.raises(DataError, match=r"299,999|300,001|300001|more than a.bin has"):
-            download(remote(server, **known), tmp_path / "a.bin", HASTY)
+            download(
+                remote(server, **known), tmp_path / "a.bin", HASTY, lambda n, _, c=came: c.append(n)
+            )
         assert not left(tmp_path)
+        assert bool(came) != length, "a length that is sent is believed where it is wrong"
 
 
 def test_a_file_without_a_length_comes_too(server, tmp_path):

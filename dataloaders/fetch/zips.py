@@ -25,7 +25,7 @@ STORED, DEFLATED = 0, 8
 
 
 class _Checked:
-    """An entry's bytes. At their end the length and the checksum are compared."""
+    """An entry's bytes. At their end the checksum is compared; who reads them counts them."""
 
     def __init__(self, file: BinaryIO, entry: zipfile.ZipInfo) -> None:
         self._packed = Part(file, entry.compress_size)
@@ -34,21 +34,16 @@ class _Checked:
             if entry.compress_type == DEFLATED
             else None
         )
-        self._entry, self._given, self._sum = entry, 0, 0
+        self._entry, self._sum = entry, 0
 
     def read(self, size: int) -> bytes:
         data = (self._expanded or self._packed).read(size)
-        self._given += len(data)
         self._sum = zlib.crc32(data, self._sum)
-        if self._given > self._entry.file_size:
-            raise DataError("an entry of the archive is longer than it says")
         if not data and size:
             self._finish()
         return data
 
     def _finish(self) -> None:
-        if self._given != self._entry.file_size:
-            raise DataError("an entry of the archive is shorter than it says")
         if self._packed.left or (self._expanded and self._expanded.spare):
             raise DataError("an entry of the archive has bytes after its end")
         if self._sum != self._entry.CRC:
