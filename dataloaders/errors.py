@@ -24,3 +24,9 @@ class StorageError(FoveateError):
     """A disk is full, read-only or holds something damaged: packs, checkpoints, run folders."""
 
     exit_code = 50
+
+
+class NetworkError(FoveateError):
+    """A server cannot be reached, cannot be trusted or does not answer."""
+
+    exit_code = 40

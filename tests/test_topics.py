@@ -65,7 +65,7 @@ def test_every_flag_on_a_page_is_one_of_ours_or_of_a_tool_that_the_page_runs(nam
     flags = set(re.findall(r"(?<![\w-])--([a-z][\w.-]+)", text))
     fields = {item.replace("_", "-") for item in field_names(find("oct2017"))}
     lines = ["train x", "plan x", "launch local x", "eval x", "predict x y", "doctor"]
-    lines += ["data verify x", "data split x --parts y"]
+    lines += ["data fetch", "data verify x", "data split x --parts y"]
     ours = {flag[2:] for line in lines for flag in arguments.parse(line.split()).parser.flags}
     assert flags <= fields | ours | {"help"}
 

@@ -11,14 +11,19 @@ from .words import Parser, add_json, count, group, seed, verb
 
 def add_data(verbs: Any) -> None:
     """`foveate data` and its verbs."""
-    text = "make, check, split, pack and annotate data"
-    inner = group(verbs, "data", text, "synth|verify|split|pack|annotations", "data.help")
+    text = "make, fetch, check, split and pack data"
+    inner = group(verbs, "data", text, "synth|fetch|verify|split|pack|annotations", "data.help")
     synth = verb(inner, "synth", "data.synth", "draw the synthetic twin of a recipe's data")
     synth.add_argument("recipe", metavar="RECIPE")
     synth.add_argument("--out", metavar="DIR", type=Path, help="folder (default: in the cache)")
     synth.add_argument("--train", metavar="N", type=count, help="training images")
     synth.add_argument("--test", metavar="N", type=count, help="test images")
     synth.add_argument("--seed", metavar="N", type=seed)
+    fetch = verb(inner, "fetch", "fetch.fetch", "download a public data set, or list them")
+    fetch.add_argument("name", metavar="NAME", nargs="?", default="")
+    fetch.add_argument("--to", metavar="DIR", type=Path, help="data folder (default data/NAME)")
+    fetch.add_argument("--yes", action="store_true", help="accept the licence that is shown")
+    add_json(fetch, "answer")
     text = "read every image once: damage, leaks, copies, counts"
     verify = verb(inner, "verify", "verify.verify", text)
     _add_verify(verify)
