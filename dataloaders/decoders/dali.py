@@ -68,7 +68,7 @@ class DaliDecoder(VettingDecoder):
             if self.device == "mixed":
                 return self._collect(pipe)
             (found,) = pipe.run()
-            return [np.require(found.at(n), requirements="CO") for n in range(len(found))]
+            return [np.require(found.at(n), requirements=["C", "O"]) for n in range(len(found))]
         except BaseException:
             del self._pipes[channels]  # DALI calls it no longer valid
             raise
