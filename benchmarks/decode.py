@@ -28,7 +28,7 @@ from foveate.dataloaders.phantoms.brain import draw_slice
 from foveate.dataloaders.phantoms.scan import draw_oct
 
 One = Callable[[bytes], Any]
-RUN_S, WARM_S = 0.4, 0.0
+RUN_S, WARM_S = 0.35, 0.0
 DIFFERENT = 8
 """Drawn pictures of a kind; a run decodes them over and over, until it can be timed."""
 NEEDED = {

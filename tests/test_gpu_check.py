@@ -35,17 +35,8 @@ def test_without_a_card_it_says_so_in_one_line(tmp_path):
 
 
 def test_the_rehearsal_runs_every_kind_of_stage(tmp_path):
-    done = run(
-        tmp_path,
-        "--rehearse",
-        "--only",
-        "copy",
-        "matrix",
-        "decoders",
-        "eager",
-        "graph",
-        "quickstart",
-    )
+    stages = "copy matrix decoders eager graph quickstart".split()
+    done = run(tmp_path, "--rehearse", "--only", *stages)
     assert done.returncode == 0, done.stdout + (tmp_path / "log.txt").read_text()[-3000:]
     found = result(tmp_path)
     rows = {row["what"]: row for row in found["rows"]}
