@@ -2,7 +2,7 @@
 # every goal makes .venv beside this file and installs what it needs, once.
 
 TRAIN_EXTRAS :=
-TEST_EXTRAS := dev,dicom
+TEST_EXTRAS := dev,dicom,dali
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test test-slow soak lint clean
@@ -60,11 +60,14 @@ here=$$(pwd -P)
 extras=$$1
 
 torch=$${TORCH_INDEX:-}
+dali=dali
+case $$torch in
+  */cu12*) dali=dali-cuda12; extras=$$(echo "$$extras" | sed s/dali/dali-cuda12/) ;;
+esac
 if [ -e /proc/driver/nvidia/version ] || nvidia-smi -L >/dev/null 2>&1; then
   case $$torch in
     */cpu*) ;;
-    */cu12*) extras=$${extras:+$$extras,}gpu,dali-cuda12 ;;
-    *) extras=$${extras:+$$extras,}gpu,dali ;;
+    *) extras=$${extras:+$$extras,}gpu,$$dali ;;
   esac
 fi
 key=$$({ echo "$$here|$$extras|$$torch"; cat pyproject.toml setup.py; } | cksum | tr -d ' ')

@@ -48,6 +48,7 @@ STAGES = (
     Stage("copy", "gpu_stages.py", 30),
     Stage("matrix", "gpu_stages.py", 40),
     Stage("decode", "gpu_stages.py", 60),
+    Stage("decoders", "gpu_decoders.py", 90),
     Stage("eager", "gpu_resnet.py", 60),
     Stage("graph", "gpu_resnet.py", 50),
     Stage("compiled", "gpu_resnet.py", 120),

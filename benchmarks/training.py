@@ -34,7 +34,8 @@ from foveate.engine.models.library import build_classifier
 from foveate.engine.plan import make_plan, this_machine
 from foveate.engine.recipe import Recipe, Schedule, Twin
 from foveate.engine.run.console import Logged
-from foveate.engine.run.prepare import Prepared, cache_folder, list_data, locate, prepare
+from foveate.engine.run.listing import cache_folder, list_data, locate
+from foveate.engine.run.prepare import Prepared, prepare
 from foveate.engine.trainer import Trainer
 
 CASES = {"resnet18-128": ("resnet18", 128, 32), "resnet50-224": ("resnet50", 224, 16)}

@@ -11,11 +11,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from .decode import Unreadable, decode_frames
+from .decoders.contract import AGREES, Decoder
 from .errors import DataError, StorageError
 from .manifest import Manifest
 from .pack import FORMAT, INDEX, Damaged, Pack, hash_content, hash_index, open_pack, spread
@@ -35,21 +37,24 @@ def find_or_build(
     *,
     side: int = 0,
     say: Say = LOG.info,
+    decoder: Decoder | None = None,
 ) -> Pack:
     """The pack of a manifest: opened where it lies in `cache`, else built there first.
 
-    `side` > 0 stores images with their shorter side reduced to so many pixels. One process
+    `side` > 0 stores images with their shorter side reduced to so many pixels; a `decoder` decodes
+    in batches what threads would decode one by one. One process
     builds, others wait; `progress(done, images)` is called by the one that builds, `say` tells
     what it will cost. A killed build leaves nothing that could be taken for a pack, and the next
     goes on from it; a damaged pack is built again. Raises StorageError on a full or read-only
     cache, DataError where source files changed or 8 and 16 bits are mixed.
     """
-    folder = pack_folder(manifest, cache, side)
+    folder = pack_folder(manifest, cache, side, decoder.name if decoder else "")
+    work = _Work(manifest, folder, side, threads, progress, say, decoder)
     try:
         pack = _open(folder, say)
         if pack is None:
             with alone(folder):
-                pack = _open(folder, say) or _build(manifest, folder, side, threads, progress, say)
+                pack = _open(folder, say) or _build(work)
     except OSError as error:
         raise StorageError(
             f"cannot write pack {folder}: {error.strerror or error}; "
@@ -59,10 +64,13 @@ def find_or_build(
     return pack
 
 
-def pack_folder(manifest: Manifest, cache: Path, side: int = 0) -> Path:
-    """Where the pack of a listing lies: files of other names, sizes or times have another."""
+def pack_folder(manifest: Manifest, cache: Path, side: int = 0, decoder: str = "") -> Path:
+    """Where the pack of a listing lies: files of other names, sizes or times have another, and so
+    has what a card decoded, whose pixels are a level off here and there."""
     reduced = f"-{side}px" if side else ""
-    return cache / "packs" / (manifest.listing_sha256[:32] + reduced)
+    differs = any(most for most, _ in AGREES[decoder].values()) if decoder else False
+    by = f"-{decoder.lower().replace(' ', '-')}" if differs else ""
+    return cache / "packs" / (manifest.listing_sha256[:32] + reduced + by)
 
 
 def pack_arrays(images: Sequence[np.ndarray], side: int = 0) -> Pack:
@@ -125,65 +133,72 @@ def _open(folder: Path, say: Say) -> Pack | None:
         return None
 
 
-def _build(
-    manifest: Manifest,
-    folder: Path,
-    side: int,
-    threads: int,
-    progress: Progress | None,
-    say: Say,
-) -> Pack:
+@dataclass(frozen=True)
+class _Work:
+    """What is to be built, where, and how."""
+
+    manifest: Manifest
+    folder: Path
+    side: int
+    threads: int
+    progress: Progress | None
+    say: Say
+    decoder: Decoder | None
+
+
+def _build(work: _Work) -> Pack:
     """Write beside, sync, rename. The lock is held."""
-    work = unfinished(folder)
-    _state_cost(manifest, folder.parent, work, side, say)
-    work.mkdir(0o700, exist_ok=True)  # pixels of patients
+    beside = unfinished(work.folder)
+    _state_cost(work, beside)
+    beside.mkdir(0o700, exist_ok=True)  # pixels of patients
     try:
-        _write(manifest, work, side, threads, progress, say)
-        shutil.rmtree(folder, ignore_errors=True)  # damaged, or half removed
-        work.rename(folder)
-        _sync(folder.parent)
+        _write(work, beside)
+        shutil.rmtree(work.folder, ignore_errors=True)  # damaged, or half removed
+        beside.rename(work.folder)
+        _sync(work.folder.parent)
     except (OSError, MixedDepth):  # a full disk gets its room back; a kill keeps the work
-        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(beside, ignore_errors=True)
         raise
-    return open_pack(folder)
+    return open_pack(work.folder)
 
 
-def _state_cost(manifest: Manifest, shelf: Path, work: Path, side: int, say: Say) -> None:
+def _state_cost(work: _Work, beside: Path) -> None:
     """Say what the pack will take; raises StorageError where the disk has less."""
-    needed, free = estimate_bytes(manifest, side), shutil.disk_usage(shelf).free
-    there = work / "pixels.npy"
+    shelf, side, images = work.folder.parent, work.side, len(work.manifest)
+    needed, free = estimate_bytes(work.manifest, side), shutil.disk_usage(shelf).free
+    there = beside / "pixels.npy"
     missing = needed - (there.stat().st_size if there.exists() else 0)
     if missing > free:
-        reduce = f", or store images smaller: --data.reduce {side // 2 or 512}"
         raise StorageError(
             f"the pack needs about {needed / 1e9:.1f} GB and {shelf} has {free / 1e9:.1f} "
-            f"GB free; free space, set FOVEATE_CACHE to a larger disk{reduce}"
+            f"GB free; free space, set FOVEATE_CACHE to a larger disk, or store images smaller: "
+            f"--data.reduce {side // 2 or 512}"
         )
-    say(
+    work.say(
         f"the pack will take about {_size(needed)} of the {_size(free)} free in {shelf}: "
-        f"{len(manifest):,} images" + (f" with a shorter side of {side} px" if side else "")
+        f"{images:,} images" + (f" with a shorter side of {side} px" if side else "")
     )
 
 
-def _write(
-    manifest: Manifest, work: Path, side: int, threads: int, progress: Progress | None, say: Say
-) -> None:
-    (work / "pixels.npy").touch()
-    with open(work / "pixels.npy", "r+b") as file:
-        writer = _take_up(manifest, file, work, say)
-        with closing(load_all(manifest, threads, side, writer.done)) as images:
+def _write(work: _Work, beside: Path) -> None:
+    manifest = work.manifest
+    (beside / "pixels.npy").touch()
+    with open(beside / "pixels.npy", "r+b") as file:
+        writer = _take_up(manifest, file, beside, work.say)
+        loading = load_all(manifest, work.threads, work.side, writer.done, work.decoder)
+        with closing(loading) as images:
             try:
                 for loaded in images:
                     writer.add(loaded)
-                    if progress:
-                        progress(writer.done, len(manifest))
+                    if work.progress:
+                        work.progress(writer.done, len(manifest))
             except (DataError, KeyboardInterrupt):  # mended or asked for again, it goes on here
                 writer.sync()
                 raise
         writer.close()
-    _write_index(manifest, work, writer, side)
-    (work / "journal.jsonl").unlink(missing_ok=True)
-    for path in (*work.iterdir(), work):
+    _write_index(manifest, beside, writer, work.side)
+    (beside / "journal.jsonl").unlink(missing_ok=True)
+    for path in (*beside.iterdir(), beside):
         _sync(path)
 
 

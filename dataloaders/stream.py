@@ -17,11 +17,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import torch
 
+from .decoders.contract import Decoder
 from .manifest import Manifest
 from .pack import LEVELS
 from .record import Recorded, differs
 from .ring import Ring
-from .sources import Loaded, load
+from .sources import Loaded, load, load_together
 from .store import Cut, Held
 
 DEEPEST = 16
@@ -64,12 +65,15 @@ class Stream:
         budget: int,
         side: int = 0,
         record: Mapping[str, Recorded] | None = None,
+        decoder: Decoder | None = None,
     ) -> None:
         self.manifest, self.side, self.budget, self.record = manifest, side, budget, record
         self.sha256 = np.zeros((len(manifest), 32), np.uint8)
         self.unreadable: dict[int, str] = {}
         self._device, self._gate = device, Gate(threads)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._decoder = None if len(manifest.frame) else decoder
+        workers = 1 if self._decoder else threads  # a batch decoder has threads of its own
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
         self._threads = threads
         self._begin_queue()
 
@@ -82,7 +86,7 @@ class Stream:
     def _begin_queue(self) -> None:
         self.tuner, self._ring = Tuner(self._threads), Ring(self._device)
         self._coming: Iterator[np.ndarray] = iter(())
-        self._ready: deque[tuple[np.ndarray, list[Future[Loaded]]]] = deque()
+        self._ready: deque[tuple[np.ndarray, list[Future[list[Loaded]]]]] = deque()
         self._batch_bytes = 0
 
     def ahead(self, batches: Iterator[np.ndarray]) -> None:
@@ -99,7 +103,7 @@ class Stream:
         else:
             futures = self._begin(numbers)
         was_ready = all(future.done() for future in futures)
-        images = [future.result() for future in futures]
+        images = [image for future in futures for image in future.result()]
         for number, image in zip(numbers.tolist(), images, strict=True):
             self.sha256[number] = np.frombuffer(image.sha256, np.uint8)
             if not image.levels:
@@ -115,6 +119,8 @@ class Stream:
         self._drop()
         self._coming = iter(())
         self._pool.shutdown(cancel_futures=True)
+        if self._decoder:
+            self._decoder.close()
 
     @property
     def depth(self) -> int:
@@ -129,14 +135,21 @@ class Stream:
                 return
             self._ready.append((numbers, self._begin(numbers)))
 
-    def _begin(self, numbers: np.ndarray) -> list[Future[Loaded]]:
-        return [self._pool.submit(self._load, number) for number in numbers.tolist()]
+    def _begin(self, numbers: np.ndarray) -> list[Future[list[Loaded]]]:
+        if self._decoder:
+            return [self._pool.submit(self._load, numbers.tolist())]
+        return [self._pool.submit(self._load, [number]) for number in numbers.tolist()]
 
-    def _load(self, number: int) -> Loaded:
-        with self._gate:
-            found = load(self.manifest, number, self.side)
-        why = differs(self.record, self.manifest.files[number], found.sha256) if self.record else ""
-        return Loaded(found.sha256, reason=why) if why else found
+    def _load(self, numbers: list[int]) -> list[Loaded]:
+        if self._decoder:
+            found = load_together(self.manifest, numbers, self.side, self._decoder)
+        else:
+            with self._gate:
+                found = [load(self.manifest, number, self.side) for number in numbers]
+        for image, number in zip(found, numbers, strict=True):
+            if why := differs(self.record, self.manifest.files[number], image.sha256):
+                image.levels, image.reason = [], why
+        return found
 
     def _drop(self) -> None:
         for _, futures in self._ready:

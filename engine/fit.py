@@ -20,11 +20,13 @@ from .ranks.world import World, join_world
 from .recipe import Recipe, expand
 from .report.write import write_report
 from .run import evidence
+from .run.clock import Clock
 from .run.closing import close_run
 from .run.console import Console, Logged
 from .run.folder import default_folder, hold_folder, read_json, write_json, write_recipe
 from .run.journal import Journal
-from .run.prepare import Clock, Prepared, decide_feed, is_same_data, list_data, prepare
+from .run.listing import list_data
+from .run.prepare import Prepared, decide_feed, is_same_data, prepare
 from .run.receipt import Receipt, read_receipt
 from .run.sampler import Sampler
 from .run.stop import Stop

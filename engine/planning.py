@@ -15,7 +15,8 @@ from .failure import RecipeError
 from .plan import Plan, make_plan, this_machine
 from .recipe import Recipe, expand
 from .run.console import Console
-from .run.prepare import Listing, decide_feed, list_data, parts_of, twin_folder
+from .run.listing import Listing, list_data, parts_of, twin_folder
+from .run.prepare import decide_feed
 
 
 def plan_recipe(recipe: Recipe, world: int, console: Console) -> tuple[Plan, str]:

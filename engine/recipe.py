@@ -181,6 +181,8 @@ def identity(recipe: Recipe) -> dict[str, Any]:
         facts["data"].pop(name)
     table = facts["data"].pop("table")
     facts["data"] |= {"table_sha256": hash_table(expand(table))} if table else {}
+    if recipe.data.decoder in ("cpu", "dali"):  # their pixels are the same
+        del facts["data"]["decoder"]
     if recipe.data.voi == "full":
         del facts["data"]["voi"], facts["data"]["window"]
     facts["task"] = recipe.task.identity()

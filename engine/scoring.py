@@ -25,7 +25,8 @@ from .recipe import Recipe, window_of
 from .run.console import Console
 from .run.folder import read_json, read_recipe
 from .run.leaks import Leaks
-from .run.prepare import list_data, prepare
+from .run.listing import list_data
+from .run.prepare import prepare
 from .run.receipt import Receipt, read_receipt, table, verdict_of
 from .trainer import Trainer
 

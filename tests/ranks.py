@@ -22,7 +22,8 @@ from foveate.engine.plan import make_plan, this_machine
 from foveate.engine.ranks.world import World, join_world
 from foveate.engine.recipe import Optimizer
 from foveate.engine.run.console import Logged
-from foveate.engine.run.prepare import list_data, prepare
+from foveate.engine.run.listing import list_data
+from foveate.engine.run.prepare import prepare
 from foveate.engine.trainer import Trainer
 
 COUNTS = (7, 8, 9)

@@ -17,7 +17,7 @@ from foveate.engine.fit import fit
 from foveate.engine.planning import check_model, check_recipe, plan_recipe
 from foveate.engine.run.closing import expect_counts
 from foveate.engine.run.console import Logged
-from foveate.engine.run.prepare import list_data
+from foveate.engine.run.listing import list_data
 from foveate.engine.run.receipt import read_receipt
 from foveate.engine.scoring import score_run
 from foveate.engine.verbs.overrides import override

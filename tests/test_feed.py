@@ -14,6 +14,8 @@ from PIL import Image
 from trees import CLASSES, draw, encode, list_tree, write_tree
 
 from foveate.dataloaders.batch import Batch
+from foveate.dataloaders.decoders.contract import Decoder
+from foveate.dataloaders.decoders.dali import DaliDecoder
 from foveate.dataloaders.errors import DataError
 from foveate.dataloaders.feed import Feed, Shuffle
 from foveate.dataloaders.folder import scan
@@ -204,6 +206,15 @@ class TestStream(LoaderTests):
     store = staticmethod(lambda manifest, pack: stream(manifest))
 
 
+class TestStreamOfDali(LoaderTests):
+    """No pack: DALI decodes batches on the CPU."""
+
+    @staticmethod
+    def store(manifest, pack):
+        pytest.importorskip("nvidia.dali", reason="DALI is not installed")
+        return stream(manifest, decoder=DaliDecoder("cpu", threads=2))
+
+
 @pytest.mark.gpu
 class TestRingOnCard(LoaderTests):
     """Pinned slots, copied to the card."""
@@ -218,9 +229,10 @@ class TestResidentOnCard(LoaderTests):
     store = staticmethod(lambda manifest, pack: Resident(pack, torch.device("cuda")))
 
 
-def stream(manifest: Manifest, budget: int = 10**9) -> Stream:
+def stream(manifest: Manifest, decoder: Decoder | None = None, budget: int = 10**9) -> Stream:
     """A stream on the CPU."""
-    return Stream(manifest, device=torch.device("cpu"), threads=2, budget=budget)
+    cpu = torch.device("cpu")
+    return Stream(manifest, device=cpu, threads=2, budget=budget, decoder=decoder)
 
 
 def share(feed: Feed, start: int, world: int) -> list[Batch]:

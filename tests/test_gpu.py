@@ -17,8 +17,9 @@ from foveate.engine.fit import fit
 from foveate.engine.models.library import hash_weights
 from foveate.engine.plan import make_plan, this_machine
 from foveate.engine.run.console import Logged
+from foveate.engine.run.listing import list_data
 from foveate.engine.run.meter import matrix_rate
-from foveate.engine.run.prepare import list_data, prepare
+from foveate.engine.run.prepare import prepare
 from foveate.engine.run.receipt import read_receipt
 from foveate.engine.trainer import Trainer
 

@@ -35,7 +35,8 @@ def test_without_a_card_it_says_so_in_one_line(tmp_path):
 
 
 def test_the_rehearsal_runs_every_kind_of_stage(tmp_path):
-    done = run(tmp_path, "--rehearse", "--only", "copy", "matrix", "eager", "graph", "quickstart")
+    stages = "copy matrix decoders eager graph quickstart".split()
+    done = run(tmp_path, "--rehearse", "--only", *stages)
     assert done.returncode == 0, done.stdout + (tmp_path / "log.txt").read_text()[-3000:]
     found = result(tmp_path)
     rows = {row["what"]: row for row in found["rows"]}
@@ -46,6 +47,9 @@ def test_the_rehearsal_runs_every_kind_of_stage(tmp_path):
     assert step["low"] <= step["ours"] <= step["high"]
     assert found["facts"]["bandwidth"] > 0 and found["identity"]["packages"]["torch"]
     assert any("quickstart" in what and "accuracy" in what for what in rows)
+    assert any(what.endswith(": CPU") for what in rows)
+    skipped = [one["reason"] for one in found["skipped"] if one["stage"] == "decoders"]
+    assert torch.cuda.is_available() or any("nvJPEG: decoding on a card" in s for s in skipped)
     assert found["rehearsal"] is True
 
 

@@ -18,7 +18,7 @@ from foveate.dataloaders.splits import duplicates_across, hold_out
 from foveate.engine.cli import main
 from foveate.engine.fit import fit
 from foveate.engine.recipe import Recipe
-from foveate.engine.run import prepare
+from foveate.engine.run import listing
 from foveate.engine.run.console import Logged
 from foveate.engine.run.leaks import Leaks
 
@@ -60,10 +60,10 @@ def test_a_cut_by_groups_that_splits_one_does_not_train(tmp_path, monkeypatch):
     def broken(manifest, members, by, share, seed):
         return hold_out(manifest, members, "label", share, seed)
 
-    assert prepare.list_data(recipe, Logged()).overlaps["train and val"] == 0
-    monkeypatch.setattr(prepare, "hold_out", broken)
+    assert listing.list_data(recipe, Logged()).overlaps["train and val"] == 0
+    monkeypatch.setattr(listing, "hold_out", broken)
     with pytest.raises(DataError, match="left a patient on both sides"):
-        prepare.list_data(recipe, Logged())
+        listing.list_data(recipe, Logged())
 
 
 @pytest.fixture(scope="module")

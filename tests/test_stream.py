@@ -116,7 +116,7 @@ def test_what_is_held_ahead_stays_within_its_bytes(manifest, monkeypatch):
     made = streaming.load(manifest, 0)
     batch_bytes = 4 * sum(level.nbytes for level in made.levels)
     for budget, most in ((0, 1), (3 * batch_bytes, 4), (10**12, DEEPEST)):
-        store = stream(manifest, budget)
+        store = stream(manifest, budget=budget)
         numbers = np.zeros(4, np.int64)
         store.ahead(itertools.repeat(numbers))
         for _ in range(300):

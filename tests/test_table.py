@@ -16,7 +16,7 @@ from foveate.engine.failure import RecipeError
 from foveate.engine.fit import fit
 from foveate.engine.recipe import Recipe, recipe_hash
 from foveate.engine.run.console import Logged
-from foveate.engine.run.prepare import list_data
+from foveate.engine.run.listing import list_data
 from foveate.engine.verify.splitting import split
 
 PARTS = "--parts train=0.5 val=0.25 test=0.25"

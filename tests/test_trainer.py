@@ -16,7 +16,8 @@ from foveate.engine.ranks.rows import gather
 from foveate.engine.ranks.world import World
 from foveate.engine.recipe import Optimizer
 from foveate.engine.run.console import Logged
-from foveate.engine.run.prepare import list_data, prepare
+from foveate.engine.run.listing import list_data
+from foveate.engine.run.prepare import prepare
 from foveate.engine.trainer import Trainer
 
 

@@ -18,10 +18,11 @@ from ..report.write import write_report
 from ..task import Rows
 from ..trainer import Trainer
 from . import evidence
+from .clock import Clock
 from .console import Console
 from .folder import write_json
 from .identity import identify
-from .prepare import Clock, Prepared
+from .prepare import Prepared
 from .receipt import Receipt, verdict_of
 
 Weights = dict[str, Tensor]

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from ..failure import TrackingError
-from ..run.prepare import cache_folder
+from ..run.listing import cache_folder
 
 OFF = "none"
 """`--tracking none`: `metrics.jsonl` alone."""

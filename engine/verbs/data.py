@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import catalog
 from ..failure import RecipeError, UsageError
-from ..run.prepare import cache_folder
+from ..run.listing import cache_folder
 from .answer import write_answer
 from .asked import console_of, named_recipe, show_fields
 
@@ -52,7 +52,7 @@ def synth(known: Namespace) -> int:
     twin = _find_twin(known.recipe)
     asked = {name: getattr(known, name) for name in ("train", "test", "seed")}
     twin = replace(twin, **{name: value for name, value in asked.items() if value is not None})
-    from ..run.prepare import twin_folder, write_twin
+    from ..run.listing import twin_folder, write_twin
 
     folder = known.out or twin_folder(twin)
     write_twin(twin, folder, console_of(known))
@@ -67,7 +67,8 @@ def pack_build(known: Namespace) -> int:
     recipe = named_recipe(known)
     from ...dataloaders.store import Packed
     from ..plan import this_machine
-    from ..run.prepare import list_data, prepare
+    from ..run.listing import list_data
+    from ..run.prepare import prepare
 
     console = console_of(known)
     listing = list_data(recipe, console)

@@ -35,7 +35,7 @@ def fetch(known: Namespace) -> int:
     if read_card(root) is None:
         _introduce(entry, root, aside=known.json == "-")
         _ask(entry, known.yes)
-    from ..run.prepare import cache_folder
+    from ..run.listing import cache_folder
 
     with closing(open_console(known.quiet, aside=known.json == "-")) as console:
         found = bring(entry, root, Ledger(cache_folder() / LEDGER), console)

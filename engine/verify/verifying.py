@@ -24,7 +24,7 @@ from ...dataloaders.verify.survey import Survey, examine_all, survey
 from ..plan import this_machine
 from ..recipe import Recipe, expand
 from ..run.console import Console, Logged
-from ..run.prepare import cache_folder, locate, parts_of
+from ..run.listing import cache_folder, locate, parts_of
 from .page import plain_survey
 
 NO_RECORD = (
