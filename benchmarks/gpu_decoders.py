@@ -17,11 +17,11 @@ import numpy as np
 from gpu_stages import draw_jpeg
 from gpu_timing import Report, rate, run_stage
 
-from foveate.dataloaders.decode import Unreadable, decode
 from foveate.dataloaders.decoders.choose import choose_decoder
 from foveate.dataloaders.decoders.contract import AGREES, Decoder
 from foveate.dataloaders.decoders.cpu import CpuDecoder
 from foveate.dataloaders.decoders.dali import DaliDecoder
+from foveate.dataloaders.decoders.decode import Unreadable, decode
 from foveate.dataloaders.decoders.nvjpeg import NvjpegDecoder
 from foveate.dataloaders.errors import DataError
 

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from .decode import is_dicom
+from .decoders.decode import is_dicom
 from .dicom.survey import PATIENT, Survey, survey
 from .errors import DataError
 from .manifest import Manifest

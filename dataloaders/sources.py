@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .decode import Unreadable, decode_frames
 from .decoders.contract import Decoder
+from .decoders.decode import Unreadable, decode_frames
 from .errors import DataError
 from .manifest import Manifest
-from .pack import Pack, pyramid, spread
+from .pack.layout import Pack, pyramid, spread
 
 BATCH = 64
 """Files that a batch decoder gets together."""

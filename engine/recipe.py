@@ -14,7 +14,7 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from ..dataloaders.table import hash_table
+from ..dataloaders.split.table import hash_table
 from ..kernels.sample.params import Augment
 from .data import Data as Data
 from .data import Twin as Twin

@@ -11,13 +11,13 @@ import numpy as np
 import safetensors.torch
 from torch import Tensor
 
-from ..dataloaders.decode import Unreadable, decode_frames
+from ..dataloaders.decoders.decode import Unreadable, decode_frames
 from ..dataloaders.errors import DataError, StorageError
-from ..dataloaders.feed import Feed
+from ..dataloaders.feed.feed import Feed
+from ..dataloaders.feed.members import Members
+from ..dataloaders.feed.store import Packed
 from ..dataloaders.folder import IMAGES
-from ..dataloaders.members import Members
-from ..dataloaders.packing import pack_arrays
-from ..dataloaders.store import Packed
+from ..dataloaders.pack.build import pack_arrays
 from .failure import RecipeError
 from .models.library import hash_weights
 from .plan import make_plan, this_machine

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..dataloaders.batch import Batch
-from ..dataloaders.feed import Feed
+from ..dataloaders.feed.feed import Feed
 from ..kernels.sample.op import sample
 from .ema import Ema
 from .plan import Plan

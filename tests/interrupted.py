@@ -28,8 +28,8 @@ if __name__ == "__main__":
 
 from trees import list_tree
 
-from foveate.dataloaders import packing
-from foveate.dataloaders.writer import Writer
+from foveate.dataloaders.pack import build as packing
+from foveate.dataloaders.pack.writer import Writer
 
 STEPS = (
     *((Writer, name) for name in ("add", "sync", "close")),

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from trees import draw, encode
 
-from foveate.dataloaders import pillow
-from foveate.dataloaders.decode import Unreadable, decode
+from foveate.dataloaders.decoders import pillow
+from foveate.dataloaders.decoders.decode import Unreadable, decode
 from foveate.dataloaders.errors import DataError
 from foveate.dataloaders.phantoms.oct import encode_jpeg, find_encoder
 from foveate.dataloaders.phantoms.scan import draw_oct

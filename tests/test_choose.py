@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from trees import list_tree, write_tree
 
-from foveate.dataloaders.choose import Survey, choose_feed, survey
 from foveate.dataloaders.errors import DataError
-from foveate.dataloaders.packing import find_or_build
+from foveate.dataloaders.feed.choose import Survey, choose_feed, survey
+from foveate.dataloaders.pack.build import find_or_build
 
 GB = 10**9
 SMALL = Survey(images=2000, pack_bytes=GB, is_packed=False, disk_free=40 * GB, image_s=1e-3)

@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image
 from trees import draw, encode
 
-from foveate.dataloaders.decode import Unreadable, decode
+from foveate.dataloaders.decoders.decode import Unreadable, decode
 
 GRAY, COLOUR = draw(0, 96, 130), draw(1, 75, 61, 3)
 

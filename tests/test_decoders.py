@@ -12,13 +12,13 @@ import pytest
 import torch
 from jpegs import COLOUR, GRAY, QUICK, SLOW, draw, hurt, save
 
-from foveate.dataloaders.decode import Unreadable, decode
 from foveate.dataloaders.decoders import cpu as cpu_module
 from foveate.dataloaders.decoders import vetting
 from foveate.dataloaders.decoders.choose import LEAST, choose_decoder
 from foveate.dataloaders.decoders.contract import AGREES, Decoded
 from foveate.dataloaders.decoders.cpu import CpuDecoder
 from foveate.dataloaders.decoders.dali import DaliDecoder
+from foveate.dataloaders.decoders.decode import Unreadable, decode
 from foveate.dataloaders.decoders.nvjpeg import NvjpegDecoder
 from foveate.dataloaders.errors import DataError
 

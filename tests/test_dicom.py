@@ -12,7 +12,7 @@ from PIL import Image
 from pydicom.pixels import apply_modality_lut, apply_windowing
 from pydicom.uid import RLELossless
 
-from foveate.dataloaders.decode import Unreadable, decode, decode_frames
+from foveate.dataloaders.decoders.decode import Unreadable, decode, decode_frames
 
 FAMILY = "1.2.840.10008.1.2."
 NATIVE = {"implicit": "", "explicit": ".1", "big endian": ".2", "deflated": ".1.99"}

@@ -24,7 +24,7 @@ from pydicom.datadict import tag_for_keyword
 from stores import replay
 from tracked import quick_disk  # noqa: F401, a fixture that every test here runs under
 
-from foveate.dataloaders.decode import Unreadable, decode_frames
+from foveate.dataloaders.decoders.decode import Unreadable, decode_frames
 from foveate.dataloaders.dicom import header
 from foveate.dataloaders.errors import DataError
 from foveate.engine.fit import fit

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from dicoms import encode, item, make, ramp, write
 
-from foveate.dataloaders.decode import decode
+from foveate.dataloaders.decoders.decode import decode
 from foveate.dataloaders.dicom import survey as surveying
 from foveate.dataloaders.dicom.identifying import KEYWORDS
 from foveate.dataloaders.errors import DataError
 from foveate.dataloaders.folder import scan
-from foveate.dataloaders.packing import find_or_build
+from foveate.dataloaders.pack.build import find_or_build
 from foveate.dataloaders.sources import load, load_all
 from foveate.engine.failure import RecipeError
 from foveate.engine.recipe import Data, Recipe, recipe_hash

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from dicoms import encode, item, make, ramp, write
 
-from foveate.dataloaders.decode import Unreadable, decode, decode_frames
+from foveate.dataloaders.decoders.decode import Unreadable, decode, decode_frames
 from foveate.dataloaders.dicom import header
 from foveate.dataloaders.errors import DataError
 

@@ -17,15 +17,15 @@ from foveate.dataloaders.batch import Batch
 from foveate.dataloaders.decoders.contract import Decoder
 from foveate.dataloaders.decoders.dali import DaliDecoder
 from foveate.dataloaders.errors import DataError
-from foveate.dataloaders.feed import Feed, Shuffle
+from foveate.dataloaders.feed.feed import Feed, Shuffle
+from foveate.dataloaders.feed.members import Members, choose_members
+from foveate.dataloaders.feed.ring import Ring
+from foveate.dataloaders.feed.store import Packed, Resident, Store
+from foveate.dataloaders.feed.stream import Stream
 from foveate.dataloaders.folder import scan
 from foveate.dataloaders.manifest import Manifest
-from foveate.dataloaders.members import Members, choose_members
-from foveate.dataloaders.pack import Pack
-from foveate.dataloaders.packing import find_or_build, pack_arrays
-from foveate.dataloaders.ring import Ring
-from foveate.dataloaders.store import Packed, Resident, Store
-from foveate.dataloaders.stream import Stream
+from foveate.dataloaders.pack.build import find_or_build, pack_arrays
+from foveate.dataloaders.pack.layout import Pack
 from foveate.kernels.sample.op import check_images
 from foveate.kernels.sample.params import COLUMNS, Augment
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from jpegs import COLOUR, GRAY, QUICK, SLOW, hurt, save
 
-from foveate.dataloaders.decode import Unreadable, decode
 from foveate.dataloaders.decoders import header as reading
+from foveate.dataloaders.decoders.decode import Unreadable, decode
 from foveate.dataloaders.decoders.header import find_end, jpeg_header, why_slow
 from foveate.dataloaders.decoders.vetting import Vetted, vet
 

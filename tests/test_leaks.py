@@ -14,7 +14,7 @@ from pictures import draw, small_recipe, write_pictures
 from PIL import Image
 
 from foveate.dataloaders.errors import DataError
-from foveate.dataloaders.splits import duplicates_across, hold_out
+from foveate.dataloaders.split.hold_out import duplicates_across, hold_out
 from foveate.engine.cli import main
 from foveate.engine.fit import fit
 from foveate.engine.recipe import Recipe

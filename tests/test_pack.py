@@ -15,11 +15,12 @@ import pytest
 from interrupted import fingerprint
 from trees import CLASSES, draw, encode, list_tree, write_tree
 
-from foveate.dataloaders import packing
-from foveate.dataloaders.decode import decode
+from foveate.dataloaders.decoders.decode import decode
 from foveate.dataloaders.errors import DataError, StorageError
 from foveate.dataloaders.folder import scan
-from foveate.dataloaders.pack import (
+from foveate.dataloaders.pack import build as packing
+from foveate.dataloaders.pack.build import find_or_build, pack_arrays
+from foveate.dataloaders.pack.layout import (
     FORMAT,
     LEVELS,
     PADDING,
@@ -29,7 +30,6 @@ from foveate.dataloaders.pack import (
     open_pack,
     pyramid,
 )
-from foveate.dataloaders.packing import find_or_build, pack_arrays
 
 HERE = Path(__file__).resolve().parent
 

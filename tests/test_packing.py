@@ -20,10 +20,11 @@ from interrupted import at_step, fingerprint
 from test_pack import fingerprint_of_a_clean_build, fragile, image, pack, refuse, root
 from trees import list_tree
 
-from foveate.dataloaders import packing, sources
+from foveate.dataloaders import sources
 from foveate.dataloaders.errors import DataError, StorageError
-from foveate.dataloaders.packing import estimate_bytes, find_or_build
-from foveate.dataloaders.shelf import check_pack, list_packs, remove_pack
+from foveate.dataloaders.pack import build as packing
+from foveate.dataloaders.pack.build import estimate_bytes, find_or_build
+from foveate.dataloaders.pack.shelf import check_pack, list_packs, remove_pack
 from foveate.kernels.shrink import shrink
 
 __all__ = ["fragile", "pack", "root"]  # fixtures

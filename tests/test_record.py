@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from foveate.dataloaders.errors import DataError
-from foveate.dataloaders.record import (
+from foveate.dataloaders.verify.record import (
     CHANGED,
     NAME,
     differs,

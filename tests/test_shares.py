@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from foveate.dataloaders.errors import DataError
-from foveate.dataloaders.shares import cut_groups
+from foveate.dataloaders.split.shares import cut_groups
 
 SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
 

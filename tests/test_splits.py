@@ -9,7 +9,7 @@ import pytest
 
 from foveate.dataloaders.errors import DataError
 from foveate.dataloaders.manifest import Manifest
-from foveate.dataloaders.splits import hold_out, overlap
+from foveate.dataloaders.split.hold_out import hold_out, overlap
 
 CLASSES = ("CNV", "DME", "NORMAL")
 RECORDED = [

@@ -13,16 +13,16 @@ import torch
 from test_feed import AUGMENT, TINY, assert_same, join, keep, stream
 from trees import CLASSES, draw, encode, list_tree, write_tree
 
-from foveate.dataloaders import stream as streaming
 from foveate.dataloaders.errors import DataError
-from foveate.dataloaders.feed import Feed
+from foveate.dataloaders.feed import stream as streaming
+from foveate.dataloaders.feed.feed import Feed
+from foveate.dataloaders.feed.members import Members, choose_members
+from foveate.dataloaders.feed.ring import SLOTS, Ring
+from foveate.dataloaders.feed.store import Packed
+from foveate.dataloaders.feed.stream import DEEPEST, Gate, Stream, Tuner
 from foveate.dataloaders.folder import scan
 from foveate.dataloaders.manifest import Manifest
-from foveate.dataloaders.members import Members, choose_members
-from foveate.dataloaders.packing import find_or_build
-from foveate.dataloaders.ring import SLOTS, Ring
-from foveate.dataloaders.store import Packed
-from foveate.dataloaders.stream import DEEPEST, Gate, Stream, Tuner
+from foveate.dataloaders.pack.build import find_or_build
 
 
 @pytest.fixture(scope="module")

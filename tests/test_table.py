@@ -10,7 +10,7 @@ import pytest
 from pictures import small_recipe, write_pictures
 
 from foveate.dataloaders.errors import DataError
-from foveate.dataloaders.table import hash_table, read_table, write_table
+from foveate.dataloaders.split.table import hash_table, read_table, write_table
 from foveate.engine.cli import main
 from foveate.engine.failure import RecipeError
 from foveate.engine.fit import fit

@@ -21,10 +21,10 @@ from trees import draw, encode
 from foveate.dataloaders.errors import DataError
 from foveate.dataloaders.folder import find_group
 from foveate.dataloaders.phantoms.twins import TWINS
-from foveate.dataloaders.record import NAME, read_record
 from foveate.dataloaders.verify.facts import examine
 from foveate.dataloaders.verify.listing import list_images
 from foveate.dataloaders.verify.near import NEAR, find_near
+from foveate.dataloaders.verify.record import NAME, read_record
 from foveate.dataloaders.verify.survey import Survey, examine_all, survey
 from foveate.engine.cli import main
 

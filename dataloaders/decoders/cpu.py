@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from ..decode import Unreadable, decode
 from .contract import Decoded, count
+from .decode import Unreadable, decode
 
 
 def decode_one(data: bytes, path: str) -> Decoded:

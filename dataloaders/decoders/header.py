@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ...kernels.sample.params import LONGEST
-from ..decode import PIXELS
+from .decode import PIXELS
 
 SEGMENTS = 1000
 """Most marker segments before the scan; an ICC profile has 255 at most."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from ...kernels.sample.params import LONGEST
-from ..decode import PIXELS, Unreadable, is_dicom
+from ..decoders.decode import PIXELS, Unreadable, is_dicom
 from ..errors import DataError
 from .identifying import Findings, find_identifying
 

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..decode import Unreadable
+from ..decoders.decode import Unreadable
 from ..errors import DataError
 
 DEEPEST = 16

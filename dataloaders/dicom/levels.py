@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..decode import Unreadable
+from ..decoders.decode import Unreadable
 from .header import BIG_ENDIAN, Header
 
 Window = str | tuple[float, float]

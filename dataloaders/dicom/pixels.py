@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..decode import Unreadable
+from ..decoders.decode import Unreadable
 from ..errors import DataError
 from .header import BIG_ENDIAN, NATIVE, PHOTOMETRIC, YBR, Header, read_header
 from .identifying import refuse

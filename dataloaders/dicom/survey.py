@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..decode import Unreadable
+from ..decoders.decode import Unreadable
 from ..errors import DataError
 from .header import read_header
 from .identifying import HINTS, Findings, refuse

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..decode import PIXELS, Unreadable, decode
+from ..decoders.decode import PIXELS, Unreadable, decode
 from .near import fingerprint
 
 SLIDES = (".svs", ".ndpi", ".scn", ".bif")

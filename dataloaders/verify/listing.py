@@ -12,8 +12,8 @@ import numpy as np
 
 from ..errors import DataError
 from ..folder import IMAGES, walk
-from ..record import NAME
 from .facts import SLIDES
+from .record import NAME
 
 PARTS = ("train", "training", "val", "valid", "validation", "test", "testing")
 """Names that make a folder a part of a set and not a class, in any case of letters."""

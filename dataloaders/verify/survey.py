@@ -16,10 +16,10 @@ from typing import Literal
 
 import numpy as np
 
-from ..record import Recorded, differs
 from .facts import Facts, examine
 from .listing import Found
 from .near import NEAR, find_near
+from .record import Recorded, differs
 
 Level = Literal["damage", "leak", "warning"]
 Sets = tuple[tuple[int, ...], ...]

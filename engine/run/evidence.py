@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...dataloaders.batch import Batch
-from ...dataloaders.feed import Feed
+from ...dataloaders.feed.feed import Feed
 from ...kernels.sample.op import sample
 from ..report.figures import write_sheet
 from ..task import Rows

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...dataloaders.splits import duplicates_across
-from ...dataloaders.store import Store
+from ...dataloaders.feed.store import Store
+from ...dataloaders.split.hold_out import duplicates_across
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from ...dataloaders.folder import scan
 from ...dataloaders.manifest import Manifest
 from ...dataloaders.phantoms.oct import find_encoder
 from ...dataloaders.phantoms.twins import TWINS
-from ...dataloaders.splits import hold_out, overlap, pair_splits
-from ...dataloaders.table import Table, read_table
+from ...dataloaders.split.hold_out import hold_out, overlap, pair_splits
+from ...dataloaders.split.table import Table, read_table
 from ..recipe import Data, Recipe, Twin, expand, window_of
 from .console import Console
 

@@ -8,19 +8,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ...dataloaders.choose import choose_feed, survey
 from ...dataloaders.decoders.choose import LEAST, make_decoder
 from ...dataloaders.decoders.contract import Decoder
-from ...dataloaders.feed import Feed, Shuffle
-from ...dataloaders.members import Members, choose_members
+from ...dataloaders.feed.choose import choose_feed, survey
+from ...dataloaders.feed.feed import Feed, Shuffle
+from ...dataloaders.feed.members import Members, choose_members
+from ...dataloaders.feed.store import Packed, Resident, Store
+from ...dataloaders.feed.stream import Stream
 from ...dataloaders.order import permutation
-from ...dataloaders.pack import spread
-from ...dataloaders.packing import find_or_build
-from ...dataloaders.quarantine import hold_to_record
-from ...dataloaders.record import read_record
+from ...dataloaders.pack.build import find_or_build
+from ...dataloaders.pack.layout import spread
 from ...dataloaders.sources import read_source
-from ...dataloaders.store import Packed, Resident, Store
-from ...dataloaders.stream import Stream
+from ...dataloaders.verify.quarantine import hold_to_record
+from ...dataloaders.verify.record import read_record
 from ..plan import Machine
 from ..recipe import Recipe
 from .console import Console

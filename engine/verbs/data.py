@@ -21,7 +21,7 @@ def help(known: Namespace) -> int:
 
 def pack_ls(known: Namespace) -> int:
     """`foveate data pack ls`"""
-    from ...dataloaders.shelf import describe_packs, list_packs
+    from ...dataloaders.pack.shelf import describe_packs, list_packs
 
     packs = list_packs(cache_folder())
     if not write_answer(known.json, {"format": 1, "packs": [asdict(pack) for pack in packs]}):
@@ -31,7 +31,7 @@ def pack_ls(known: Namespace) -> int:
 
 def pack_rm(known: Namespace) -> int:
     """`foveate data pack rm NAME...`"""
-    from ...dataloaders.shelf import remove_pack
+    from ...dataloaders.pack.shelf import remove_pack
 
     for name in known.names:
         print(f"removed {name}: {remove_pack(cache_folder(), name) / 1e9:.2f} GB")
@@ -40,7 +40,7 @@ def pack_rm(known: Namespace) -> int:
 
 def pack_check(known: Namespace) -> int:
     """`foveate data pack check NAME`; 50 where an image is not stored as it was written."""
-    from ...dataloaders.shelf import check_pack
+    from ...dataloaders.pack.shelf import check_pack
 
     pack, damaged = check_pack(cache_folder(), known.name)
     print(f"{pack.name}  {damaged:,} of {pack.images:,} images damaged")
@@ -65,7 +65,7 @@ def pack_build(known: Namespace) -> int:
     if known.help:
         return show_fields(known)
     recipe = named_recipe(known)
-    from ...dataloaders.store import Packed
+    from ...dataloaders.feed.store import Packed
     from ..plan import this_machine
     from ..run.listing import list_data
     from ..run.prepare import prepare

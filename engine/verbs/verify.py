@@ -37,7 +37,7 @@ def verify(known: Namespace) -> int:
         for line in name_files(seen):
             print(_printable(line), file=sys.stderr if known.json == "-" else sys.stdout)
     elif known.names:
-        from ...dataloaders.record import write_whole
+        from ...dataloaders.verify.record import write_whole
 
         text = "\n".join([*name_files(seen), ""]).encode(errors="surrogateescape")
         write_whole(Path(known.names), text, private=True)
@@ -73,7 +73,7 @@ def _read_request(known: Namespace) -> Request:
 
 def _read_shares(words: list[str]) -> dict[str, float]:
     """`train=0.7 val=0.3` -> shares that add up to 1. Raises UsageError."""
-    from ...dataloaders.table import PARTS
+    from ...dataloaders.split.table import PARTS
 
     shares: dict[str, float] = {}
     for word in words:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...dataloaders.pack import hash_content
+from ...dataloaders.pack.layout import hash_content
 from ...dataloaders.verify.listing import PARTS
 from ...dataloaders.verify.survey import Finding, Survey, path_of
 

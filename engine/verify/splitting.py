@@ -9,8 +9,8 @@ import numpy as np
 
 from ...dataloaders.errors import DataError, StorageError
 from ...dataloaders.folder import check_pattern, find_group
-from ...dataloaders.shares import Cut, cut_groups
-from ...dataloaders.table import read_table, write_table
+from ...dataloaders.split.shares import Cut, cut_groups
+from ...dataloaders.split.table import read_table, write_table
 from ...dataloaders.verify.listing import Found, list_images
 from ..recipe import expand
 

@@ -10,7 +10,9 @@ import numpy as np
 
 from ...dataloaders.errors import DataError, StorageError
 from ...dataloaders.folder import check_pattern, find_group
-from ...dataloaders.record import (
+from ...dataloaders.split.table import Table, read_table
+from ...dataloaders.verify.listing import Found, list_images
+from ...dataloaders.verify.record import (
     NAME,
     Recorded,
     find_record,
@@ -18,8 +20,6 @@ from ...dataloaders.record import (
     place_in_cache,
     write_record,
 )
-from ...dataloaders.table import Table, read_table
-from ...dataloaders.verify.listing import Found, list_images
 from ...dataloaders.verify.survey import Survey, examine_all, survey
 from ..plan import this_machine
 from ..recipe import Recipe, expand

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels.sample.params import LONGEST
+from ...kernels.sample.params import LONGEST
+from ..errors import DataError
 from . import pillow
-from .errors import DataError
 
 PIXELS = 178_956_970
 """Largest image taken, as Pillow's bomb limit: a header may claim what memory cannot hold."""
@@ -65,7 +65,7 @@ def decode_frames(
     """
     if not is_dicom(data):
         return [decode(data)]
-    from .dicom.pixels import decode_dicom
+    from ..dicom.pixels import decode_dicom
 
     return decode_dicom(data, window, allow_phi)
 

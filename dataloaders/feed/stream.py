@@ -17,12 +17,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import torch
 
-from .decoders.contract import Decoder
-from .manifest import Manifest
-from .pack import LEVELS
-from .record import Recorded, differs
+from ..decoders.contract import Decoder
+from ..manifest import Manifest
+from ..pack.layout import LEVELS
+from ..sources import Loaded, load, load_together
+from ..verify.record import Recorded, differs
 from .ring import Ring
-from .sources import Loaded, load, load_together
 from .store import Cut, Held
 
 DEEPEST = 16

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .errors import DataError
-from .manifest import Manifest
+from ..errors import DataError
+from ..manifest import Manifest
 
 
 def hold_out(

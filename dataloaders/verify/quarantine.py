@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from .manifest import Manifest
-from .pack import Pack
+from ..manifest import Manifest
+from ..pack.layout import Pack
 from .record import Recorded, differs
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from .errors import DataError
+from ..errors import DataError
 
 NAME = "foveate.sha256"
 FORMAT = 1

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import DataError
-from .manifest import Manifest
-from .record import write_whole
+from ..errors import DataError
+from ..manifest import Manifest
+from ..verify.record import write_whole
 
 PARTS = ("train", "val", "test")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import DataError
+from ..errors import DataError
 
 BAD_SHARE = 0.05
 MEND = "mend or remove the files that `foveate data verify` lists"

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import StorageError
+from ..errors import StorageError
 
 FORMAT = 2
 """2: crc32.npy and `side`. A pack of format 1 is built again."""

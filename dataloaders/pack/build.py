@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .decode import Unreadable, decode_frames
-from .decoders.contract import AGREES, Decoder
-from .errors import DataError, StorageError
-from .manifest import Manifest
-from .pack import FORMAT, INDEX, Damaged, Pack, hash_content, hash_index, open_pack, spread
-from .sources import check_sources, load_all, prepare_levels
+from ..decoders.contract import AGREES, Decoder
+from ..decoders.decode import Unreadable, decode_frames
+from ..errors import DataError, StorageError
+from ..manifest import Manifest
+from ..sources import check_sources, load_all, prepare_levels
+from .layout import FORMAT, INDEX, Damaged, Pack, hash_content, hash_index, open_pack, spread
 from .writer import HEADER, MixedDepth, Writer
 
 LOG = logging.getLogger("foveate")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .pack import PADDING
+from ..pack.layout import PADDING
 
 SLOTS = 3
 """One in use, one on its way, one being filled."""

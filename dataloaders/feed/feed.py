@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..kernels.sample.params import Augment, at_level, choose_level, plain, resolve
-from .batch import Batch
+from ...kernels.sample.params import Augment, at_level, choose_level, plain, resolve
+from ..batch import Batch
+from ..order import Order, balance
 from .members import Members, refuse_many
-from .order import Order, balance
 from .store import Held, Store
 
 NO_PIXELS = torch.empty(0, dtype=torch.uint8)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .errors import DataError
+from ..errors import DataError
 
 END, SCAN = 0xD9, 0xDA
 STUFFED = (0x00, *range(0xD0, 0xD8))

@@ -17,9 +17,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .errors import DataError
-from .pack import LEVELS, PADDING
-from .sources import Loaded
+from ..errors import DataError
+from ..sources import Loaded
+from .layout import LEVELS, PADDING
 
 HEADER = 128
 """Bytes kept free at the front of pixels.npy until its length is known."""

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .pack import Pack
+from ..pack.layout import Pack
 from .ring import Ring
 
 Cut = tuple[Tensor, np.ndarray, np.ndarray]

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .decode import Unreadable
-from .errors import DataError
-from .manifest import Manifest
-from .pack import spread
-from .packing import pack_folder
-from .sources import load
+from ..decoders.decode import Unreadable
+from ..errors import DataError
+from ..manifest import Manifest
+from ..pack.build import pack_folder
+from ..pack.layout import spread
+from ..sources import load
 
 MEMORY_SHARE = 0.6
 """Of a device's memory, for a resident pack: model, optimizer and activations want theirs."""

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import DataError, StorageError
-from .pack import FORMAT, find_damage, open_pack
-from .packing import alone
+from ..errors import DataError, StorageError
+from .build import alone
+from .layout import FORMAT, find_damage, open_pack
 
 UNFINISHED = ".building"
 
