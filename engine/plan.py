@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -201,6 +202,7 @@ def _notes(recipe: Recipe, precision: str, machine: Machine) -> tuple[str, ...]:
         notes.append("the model starts from random weights (task.weights none)")
     if recipe.precision == "auto" and precision == "fp32":
         notes.append(f"this {machine.device} has no bfloat16 arithmetic: training in fp32, slower")
+    notes += _note_reduction(recipe)
     if machine.device == "cuda":
         notes.append("the sample kernel has no GPU back end yet: batches are made on the CPU")
     if recipe.data.shuffle_labels:
@@ -208,6 +210,19 @@ def _notes(recipe: Recipe, precision: str, machine: Machine) -> tuple[str, ...]:
     if recipe.data.split == "label":
         notes.append("the held-out part is cut image by image: patients may be on both sides")
     return tuple(notes)
+
+
+def _note_reduction(recipe: Recipe) -> list[str]:
+    """What a reduced pack costs: its smallest crops must still be as large as the output."""
+    side, largest = recipe.data.reduce, max((recipe.size, *recipe.schedule.sizes))
+    smallest = side * math.sqrt(recipe.augment.area[0])
+    if not side or smallest >= largest:
+        return []
+    enough = math.ceil(largest / math.sqrt(recipe.augment.area[0]))
+    return [
+        f"images are kept with a shorter side of {side} px: the smallest crops are enlarged "
+        f"{largest / smallest:.2f} times; --data.reduce {enough} would enlarge none"
+    ]
 
 
 def _cpu_multiplies_bf16() -> bool:

@@ -61,6 +61,7 @@ faithful = Recipe(
 recipe = replace(
     faithful,
     name="oct2017",
+    data=replace(data, reduce=296),  # 224 / sqrt(0.6) is 290: no crop is enlarged
     task=replace(task, label_smoothing=0.1),
     augment=Augment(area=(0.6, 1.0), ratio=(0.8, 1.25), flip=0.5, brightness=0.2, contrast=0.2),
     optimizer=Optimizer(
@@ -78,7 +79,7 @@ recipe = replace(
     precision="auto",
 )
 fast = recipe
-leakfree = replace(recipe, name="oct2017:leakfree", data=replace(data, split="group"))
+leakfree = replace(recipe, name="oct2017:leakfree", data=replace(recipe.data, split="group"))
 
 quickstart = Recipe(
     name="oct2017:quickstart",

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
-from ..folder import IMAGES, walk
+from ..folder import DICOM, IMAGES, walk
+from ..manifest import Manifest
 from .facts import SLIDES
 from .record import NAME
 
@@ -33,6 +34,32 @@ class Found:
     """Ending -> how many files that are no images."""
     empty: tuple[str, ...]
     """"part/class" of folders that should hold images and hold none."""
+
+
+def as_manifest(found: Found) -> Manifest:
+    """The same images as a manifest: what can be packed before any recipe names the set.
+
+    Raises DataError where a file went away, or is a DICOM: whose header decides what it is.
+    """
+    if any(name.lower().endswith(DICOM) for name in found.files):
+        raise DataError(
+            "a folder of DICOM files is packed by a recipe, which says how to read them"
+        )
+    try:
+        stats = [os.stat(found.root / name) for name in found.files]
+    except OSError as error:
+        raise DataError(f"{found.root} changed while it was listed: {error.strerror}") from None
+    classes, label = np.unique(found.label, return_inverse=True)
+    return Manifest(
+        root=found.root,
+        classes=tuple(classes.tolist()),
+        files=found.files,
+        label=label.astype(np.int64),
+        part=found.part,
+        group=np.array(found.files),
+        bytes=np.array([stat.st_size for stat in stats], np.int64),
+        changed_ns=np.array([stat.st_mtime_ns for stat in stats], np.int64),
+    )
 
 
 def list_images(root: Path, parts: Sequence[str] = (), classes: Sequence[str] = ()) -> Found:

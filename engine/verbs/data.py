@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from contextlib import closing
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from .. import catalog
 from ..failure import RecipeError, UsageError
+from ..recipe import expand
 from ..run.listing import cache_folder
 from .answer import write_answer
 from .asked import console_of, named_recipe, show_fields
@@ -61,7 +64,9 @@ def synth(known: Namespace) -> int:
 
 
 def pack_build(known: Namespace) -> int:
-    """`foveate data pack build RECIPE [--field value ...]`"""
+    """`foveate data pack build RECIPE [--field value ...]`, or `... ROOT`"""
+    if Path(known.recipe).is_dir():
+        return _pack_folder(known)
     if known.help:
         return show_fields(known)
     recipe = named_recipe(known)
@@ -78,6 +83,26 @@ def pack_build(known: Namespace) -> int:
     print(f"{pack.folder}  {len(listing.manifest):,} images  {pack.pixels.nbytes / 1e9:.2f} GB")
     for line in (*listing.differences, *(f"unreadable: {q}" for q in prepared.quarantined())):
         print(line)
+    return 0
+
+
+def _pack_folder(known: Namespace) -> int:
+    """Any folder of images, before a recipe names it: the recipe then finds the pack."""
+    if known.rest:
+        raise UsageError(f"{known.rest[0]} is a recipe's field, and {known.recipe} is a folder")
+    from ...dataloaders.pack.build import find_or_build
+    from ...dataloaders.verify.listing import as_manifest, list_images
+    from ..plan import this_machine
+
+    manifest = as_manifest(list_images(expand(known.recipe).absolute()))
+    console = console_of(known)
+    with closing(console), console.stage("decoding once into a pack") as progress:
+        pack = find_or_build(
+            manifest, cache_folder(), this_machine().threads, progress, say=console.say
+        )
+    print(f"{pack.folder}  {len(manifest):,} images  {pack.pixels.nbytes / 1e9:.2f} GB")
+    for number, reason in pack.unreadable.items():
+        print(f"unreadable: {pack.sha256[number].tobytes().hex()}  {reason}")
     return 0
 
 
