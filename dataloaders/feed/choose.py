@@ -13,7 +13,7 @@ from ..decoders.decode import Unreadable
 from ..errors import DataError
 from ..manifest import Manifest
 from ..pack.build import pack_folder
-from ..pack.layout import spread
+from ..pack.layout import is_whole, spread
 from ..sources import load
 
 MEMORY_SHARE = 0.6
@@ -42,8 +42,7 @@ def survey(manifest: Manifest, cache: Path, side: int = 0, samples: int = 32) ->
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
-    there = folder / "pack.json"
-    if there.exists():
+    if is_whole(folder):
         size = (folder / "pixels.npy").stat().st_size
         return Survey(len(manifest), size, True, free, 0.0)
     sizes, spent = [], []

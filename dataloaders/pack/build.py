@@ -51,7 +51,7 @@ def find_or_build(
     folder = pack_folder(manifest, cache, side, decoder.name if decoder else "")
     work = _Work(manifest, folder, side, threads, progress, say, decoder)
     try:
-        pack = _open(folder, say)
+        pack = _open(folder, lambda why: None)  # why it is built again is said once, by the builder
         if pack is None:
             with alone(folder):
                 pack = _open(folder, say) or _build(work)

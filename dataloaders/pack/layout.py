@@ -93,6 +93,14 @@ def open_pack(folder: Path, samples: int = 16) -> Pack:
     return pack
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether a pack of this format is there, by its facts alone."""
+    try:
+        return bool(json.loads((folder / "pack.json").read_text())["format"] == FORMAT)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def _wrong_format(folder: Path, found: int) -> StorageError:
     if found < FORMAT:
         return Damaged(f"pack {folder} is of format {found}, from an earlier version; {DELETE_IT}")
