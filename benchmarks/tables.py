@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+BY_CPU = ", by CPU time"
 BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
 
 
@@ -43,19 +44,34 @@ def _table(path: Path) -> str:
         head = ["| what | measured | range | against |", "|---|---|---|---|"]
         parts.append("\n".join([*head, *map(_row, single)]))
     if pairs:
-        head = ["| what | foveate | against | ratio | 95 % interval |", "|---|---|---|---|---|"]
-        parts.append("\n".join([*head, *map(_pair, pairs)]))
+        head = [
+            "| what | foveate | against | ratio | 95 % interval | by CPU time |",
+            "|---|---|---|---|---|---|",
+        ]
+        parts.append("\n".join([*head, *_pairs(pairs)]))
     return "\n\n".join(parts)
 
 
-def _pair(row: dict[str, Any]) -> str:
+def _pairs(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each pair; the row that says the same by CPU time is its last column."""
+    twins = {(row["what"], row["against"]): row for row in rows}
+    lines = []
+    for row in rows:
+        if not row["what"].endswith(BY_CPU):
+            lines.append(_pair(row, twins.get((row["what"] + BY_CPU, row["against"]))))
+    return lines
+
+
+def _pair(row: dict[str, Any], twin: dict[str, Any] | None) -> str:
     """Ratio above 1 is better; a pair whose interval holds 1 shows no difference."""
     unit = row["unit"]
     bounds = f"{row['low']:.2f} to {row['high']:.2f}"
     bounds += "" if row["significant"] else " (no difference shown)"
     ours, theirs = _say(row["ours"], unit), _say(row["theirs"], unit)
+    cpu = f"{twin['ratio']:.2f}x, {twin['low']:.2f} to {twin['high']:.2f}" if twin else ""
     return (
-        f"| {row['what']} | {ours} | {row['against']} {theirs} | {row['ratio']:.2f}x | {bounds} |"
+        f"| {row['what']} | {ours} | {row['against']} {theirs} | {row['ratio']:.2f}x | {bounds} "
+        f"| {cpu} |"
     )
 
 

@@ -48,8 +48,8 @@ class Data:
     shuffle_window: int = 0
     """Images that are shuffled at a time, in the order of storage, for packs larger than memory;
     0 shuffles them all."""
-    balance: Literal["none", "classes"] = "none"
-    """classes: every class comes equally often in an epoch."""
+    balance: Literal["none", "classes", "table"] = "none"
+    """classes: every class comes equally often in an epoch. table: by the weights of `table`."""
     shuffle_labels: bool = False
     """Negative control: training labels are permuted, and an honest set then scores at chance."""
     voi: Literal["full", "file", "window"] = "full"
@@ -78,8 +78,13 @@ class Data:
         fits = wide if self.voi == "window" else not self.window
         wanted = "voi window needs a center and a width of 1 or more, the others none"
         require(fits, "data.window", self.window, wanted)
-        named = bool(self.table) or self.split != "table"
-        require(named, "data.table", "empty", "give --data.table FILE.csv with --data.split table")
+        named = bool(self.table) or "table" not in (self.split, self.balance)
+        require(
+            named,
+            "data.table",
+            "empty",
+            "give --data.table FILE.csv, which the split or the balance is to come from",
+        )
         if self.group != PATIENT:
             _check_pattern(self.group)
 

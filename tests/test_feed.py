@@ -172,7 +172,8 @@ class LoaderTests:
             assert np.array_equal(lent, own)
 
     def test_every_store_gives_the_batches_of_the_pack_to_the_bit(self, place, feed, make):
-        for words in ({}, {"shuffle": Shuffle(window=4)}, {"shuffle": Shuffle(balanced=True)}):
+        weight = np.arange(1.0, TRAIN + 1)
+        for words in ({}, {"shuffle": Shuffle(window=4)}, {"shuffle": Shuffle(weight=weight)}):
             plain = Feed(Packed(place[1]), feed.members, AUGMENT, 5, **words)
             mine = make(feed.members, **words)
             mine.ahead((at, BATCH) for at in range(0, 60, BATCH))

@@ -14,9 +14,11 @@ from foveate.dataloaders.split.table import hash_table, read_table, write_table
 from foveate.engine.cli import main
 from foveate.engine.failure import RecipeError
 from foveate.engine.fit import fit
+from foveate.engine.plan import this_machine
 from foveate.engine.recipe import Recipe, recipe_hash
 from foveate.engine.run.console import Logged
 from foveate.engine.run.listing import list_data
+from foveate.engine.run.prepare import prepare
 from foveate.engine.verify.splitting import split
 
 PARTS = "--parts train=0.5 val=0.25 test=0.25"
@@ -153,3 +155,44 @@ def test_what_is_written_is_read_again(tmp_path):
     write_table(tmp_path / "t.csv", rows)
     table = read_table(tmp_path / "t.csv")
     assert [(n, table.part[n], table.group[n]) for n in table.part] == rows
+
+
+def weigh(root, weight_of) -> Recipe:
+    """A recipe that draws by a table's weights."""
+    lines = [f"{path.relative_to(root)},{weight_of(path)}" for path in root.rglob("*.jpeg")]
+    (root.parent / "weights.csv").write_text("path,weight\n" + "\n".join(lines) + "\n")
+    recipe = small_recipe(root)
+    table = str(root.parent / "weights.csv")
+    return replace(recipe, data=replace(recipe.data, need_test=False, table=table, balance="table"))
+
+
+def test_images_come_as_often_as_their_weights_in_the_table_say(root):
+    recipe = weigh(root, lambda path: 3 if "steep" in path.name else 1)
+    listing = list_data(recipe, Logged())
+    prepared = prepare(recipe, listing, this_machine(), Logged(), "stream")
+    labels = prepared.feed("train", recipe).peek(0, 3600).target["label"]
+    assert abs(labels.double().mean() - 0.75) < 0.01
+    plain = replace(recipe, data=replace(recipe.data, balance="classes", table=""))
+    assert recipe_hash(plain) != recipe_hash(recipe)
+    labels = prepared.feed("train", plain).peek(0, 3600).target["label"]
+    assert abs(labels.double().mean() - 0.5) < 0.01
+
+
+@pytest.mark.parametrize("weight", ["0", "-1", "nan", "inf", "much", ""])
+def test_a_weight_that_is_none_is_refused_by_its_line(root, weight):
+    recipe = weigh(root, lambda path: weight)
+    with pytest.raises(DataError, match="line 2: the weight is no number above 0"):
+        list_data(recipe, Logged())
+
+
+def test_a_balance_by_a_table_without_weights_is_refused(root):
+    cut(root)
+    recipe = small_recipe(root)
+    with pytest.raises(RecipeError, match=r"data.table .*FILE.csv"):
+        replace(recipe, data=replace(recipe.data, balance="table"))
+    table = str(root.parent / "split.csv")
+    recipe = replace(
+        recipe, data=replace(recipe.data, need_test=False, balance="table", table=table)
+    )
+    with pytest.raises(DataError, match="no column 'weight'"):
+        list_data(recipe, Logged())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 
@@ -11,6 +12,8 @@ from .cpu import CpuDecoder
 from .dali import DaliDecoder
 from .nvjpeg import NvjpegDecoder
 
+HW_LOADS = (0.5, 0.65, 0.8)
+"""Shares of a batch for the card's JPEG engines that are tried; which is best is the card's."""
 LEAST = 64
 """Files: fewer say nothing about a card that decodes them by the batch."""
 
@@ -34,7 +37,7 @@ def choose_decoder(
         return cpu, f"{plain}, because {len(sample)} files are too few to time a card on"
     made, missing = _make_all(
         [
-            lambda: DaliDecoder("mixed", threads=threads, exact=exact, card=card),
+            *(functools.partial(_dali, load, threads, exact, card) for load in HW_LOADS),
             lambda: NvjpegDecoder(threads=threads, exact=exact, card=card),
         ]
     )
@@ -43,8 +46,10 @@ def choose_decoder(
     best = rates.index(max(rates))
     for decoder in candidates[:best] + candidates[best + 1 :]:
         decoder.close()
-    said = ", ".join(f"{d.name} {r:,.0f}" for d, r in zip(candidates, rates, strict=True))
-    why = f"{candidates[best].name} decodes {len(sample)} of these files fastest (images/s: {said})"
+    said = ", ".join(f"{_name(d)} {r:,.0f}" for d, r in zip(candidates, rates, strict=True))
+    why = (
+        f"{_name(candidates[best])} decodes {len(sample)} of these files fastest (images/s: {said})"
+    )
     return candidates[best], "; ".join([why, *missing])
 
 
@@ -66,6 +71,10 @@ def make_decoder(asked: str, sample: Sequence[bytes], threads: int) -> tuple[Dec
     return DaliDecoder("mixed" if asked == "dali-mixed" else "cpu", threads=threads), "asked for"
 
 
+def _dali(hw_load: float, threads: int, exact: bool, card: int) -> DaliDecoder:
+    return DaliDecoder("mixed", threads=threads, hw_load=hw_load, exact=exact, card=card)
+
+
 def _make_all(makers: Sequence[Callable[[], Decoder]]) -> tuple[list[Decoder], list[str]]:
     """(what can be made here, why the others cannot)."""
     made, missing = [], []
@@ -75,6 +84,11 @@ def _make_all(makers: Sequence[Callable[[], Decoder]]) -> tuple[list[Decoder], l
         except DataError as error:
             missing.append(str(error).partition(";")[0])
     return made, missing
+
+
+def _name(decoder: Decoder) -> str:
+    share = f" with hw_load {decoder.hw_load}" if isinstance(decoder, DaliDecoder) else ""
+    return decoder.name + share
 
 
 def _rate(decoder: Decoder, sample: Sequence[bytes]) -> float:

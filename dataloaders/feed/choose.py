@@ -18,6 +18,8 @@ from ..sources import load
 
 MEMORY_SHARE = 0.6
 """Of a device's memory, for a resident pack: model, optimizer and activations want theirs."""
+STREAM_SHARE = 0.05
+"""Of the host's memory, for what a stream decodes ahead, in each of its queues."""
 DISK_SHARE = 0.9
 """Of the free disk, for a pack."""
 
@@ -80,8 +82,9 @@ def choose_feed(
     if not fits_disk:
         return "stream", (
             f"a pack would take {size} and {free} are free: files are decoded in every epoch, "
-            f"at about {rate}, and damage is found on the way (`foveate data verify` finds it "
-            "before); --data.reduce makes a pack smaller"
+            f"at about {rate}, {_gigabytes(STREAM_SHARE * memory)} ahead of use at most, and "
+            "damage is found on the way (`foveate data verify` finds it before); --data.reduce "
+            "makes a pack smaller"
         )
     if resident and fits_memory:
         return "resident", f"{size} of decoded pixels fit in {_gigabytes(memory)} of device memory"

@@ -14,21 +14,21 @@ import torch
 
 from ...kernels.sample.params import Augment, at_level, choose_level, plain, resolve
 from ..batch import Batch
-from ..order import Order, balance
+from ..order import Order
 from .members import Members, refuse_many
 from .store import Held, Store
 
 NO_PIXELS = torch.empty(0, dtype=torch.uint8)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shuffle:
     """How an epoch is ordered, beside its seed; see order.py."""
 
     window: int = 0
     """Samples that are mixed at a time; 0 mixes the whole split."""
-    balanced: bool = False
-    """Every class comes equally often."""
+    weight: np.ndarray | None = None
+    """(n,) float64 of the split's members: how often each comes beside the others."""
 
 
 PLAIN = Shuffle()
@@ -46,8 +46,8 @@ class Feed:
         shuffle: Shuffle = PLAIN,
     ) -> None:
         self.store, self.members, self.augment, self.seed = store, members, augment, seed
-        weight = balance(members.label) if shuffle.balanced else None
-        self.order = Order(seed, len(members.number), window=shuffle.window, weight=weight)
+        count = len(members.number)
+        self.order = Order(seed, count, window=shuffle.window, weight=shuffle.weight)
         self._bad: set[int] = set()
 
     def ahead(self, stretches: Iterable[tuple[int, int]]) -> None:

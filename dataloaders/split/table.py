@@ -4,7 +4,8 @@
     Training/no_tumor/no_tumor-17.jpg,val,no_tumor-17
 
 `path` is relative to the data root, with slashes. `part` is train, val or test; `group` is a
-patient, a well, a slide. Either column may be missing; others are passed over.
+patient, a well, a slide; `weight` is how often an image comes beside the others. One of the three
+is enough; other columns are passed over.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,14 @@ class Table:
     part: dict[str, str]
     """Empty where the table has no such column."""
     group: dict[str, str]
+    weight: dict[str, float] = field(default_factory=dict)
+
+    def weights(self, manifest: Manifest) -> np.ndarray:
+        """(M,) float64, above 0. DataError where the table has none, or lacks a file."""
+        if not self.weight:
+            raise DataError(f"{self.path} has no column 'weight'; --data.balance table needs one")
+        self._check(manifest, self.weight)
+        return np.array([self.weight[name] for name in manifest.files])
 
     def apply_groups(self, manifest: Manifest) -> Manifest:
         """The manifest with the table's groups; DataError where it lacks a file."""
@@ -51,9 +61,11 @@ class Table:
 
     def count_absent(self, manifest: Manifest) -> int:
         """How many lines of the table name a file that is not there."""
-        return len((self.part.keys() | self.group.keys()) - set(manifest.files))
+        return len(
+            (self.part.keys() | self.group.keys() | self.weight.keys()) - set(manifest.files)
+        )
 
-    def _check(self, manifest: Manifest, known: dict[str, str]) -> None:
+    def _check(self, manifest: Manifest, known: Mapping[str, object]) -> None:
         missing = sum(name not in known for name in manifest.files)
         if missing:
             raise DataError(
@@ -71,8 +83,8 @@ def read_table(path: Path) -> Table:
         raise DataError(f"cannot read table {path}: {error.strerror}; give --data.table") from None
     rows = csv.DictReader(io.StringIO(text, newline=""))
     columns = rows.fieldnames or []
-    if "path" not in columns or not {"part", "group"} & set(columns):
-        raise DataError(f"{path} needs the columns path and part, group or both, in its first line")
+    if "path" not in columns or not {"part", "group", "weight"} & set(columns):
+        raise DataError(f"{path} needs the columns path and part, group or weight in line 1")
     table = Table(path, {}, {})
     seen: set[str] = set()
     try:
@@ -88,6 +100,7 @@ def hash_table(path: Path) -> str:
     table = read_table(path)
     names = sorted(table.part.keys() | table.group.keys())
     text = "".join(f"{n}\0{table.part.get(n, '')}\0{table.group.get(n, '')}\n" for n in names)
+    text += "".join(f"{name}\0{weight!r}\n" for name, weight in sorted(table.weight.items()))
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
@@ -113,3 +126,15 @@ def _add(table: Table, row: dict[str, str | None], seen: set[str], line: int) ->
         table.part[name] = part
     if "group" in row:
         table.group[name] = group or name
+    if "weight" in row:
+        table.weight[name] = _read_weight(row["weight"] or "", where)
+
+
+def _read_weight(text: str, where: str) -> float:
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = 0.0
+    if not 0 < weight < math.inf:
+        raise DataError(f"{where}: the weight is no number above 0; mend that line")
+    return weight

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,8 @@ class Listing:
     """Where the counts are not those the recipe expects."""
     overlaps: dict[str, int]
     """Split pair -> groups (patients) that are on both sides."""
+    weight: np.ndarray = field(default_factory=lambda: np.empty(0))
+    """(M,) float64 of the table, where the recipe draws by it."""
 
     @property
     def grouped(self) -> bool:
@@ -111,7 +113,9 @@ def list_data(recipe: Recipe, console: Console) -> Listing:
     overlaps = {name: overlap(manifest, *pair) for name, pair in pair_splits(members).items()}
     if data.split == "group" and overlaps["train and val"]:
         raise DataError("the cut by groups left a patient on both sides; this must not be trained")
-    return Listing(manifest, members, _differences(data, manifest, table), overlaps)
+    found = Listing(manifest, members, _differences(data, manifest, table), overlaps)
+    weigh = data.balance == "table" and table
+    return replace(found, weight=table.weights(manifest)) if weigh and table else found
 
 
 def _cut(recipe: Recipe, manifest: Manifest, table: Table | None) -> dict[str, np.ndarray]:

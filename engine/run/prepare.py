@@ -10,12 +10,12 @@ import torch
 
 from ...dataloaders.decoders.choose import LEAST, make_decoder
 from ...dataloaders.decoders.contract import Decoder
-from ...dataloaders.feed.choose import choose_feed, survey
+from ...dataloaders.feed.choose import STREAM_SHARE, choose_feed, survey
 from ...dataloaders.feed.feed import Feed, Shuffle
 from ...dataloaders.feed.members import Members, choose_members
 from ...dataloaders.feed.store import Packed, Resident, Store
 from ...dataloaders.feed.stream import Stream
-from ...dataloaders.order import permutation
+from ...dataloaders.order import balance, permutation
 from ...dataloaders.pack.build import find_or_build
 from ...dataloaders.pack.layout import spread
 from ...dataloaders.sources import read_source
@@ -26,9 +26,6 @@ from ..recipe import Recipe
 from .console import Console
 from .leaks import Leaks, find_leaks
 from .listing import Listing, cache_folder
-
-STREAM_SHARE = 0.05
-"""Of the host's memory, for what a stream decodes ahead, in each of its queues."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +41,15 @@ class Prepared:
 
     def feed(self, split: str, recipe: Recipe) -> Feed:
         """Batches of one split; only the training split is ever shuffled."""
-        shuffle = Shuffle(recipe.data.shuffle_window, recipe.data.balance == "classes")
         members = self.splits[split]
+        shuffle = Shuffle(recipe.data.shuffle_window, self._weigh(members, recipe.data.balance))
         members = replace(members, pixels_of=members.pixels_of.copy())  # a feed notes stand-ins
         return Feed(self.store.branch(), members, recipe.augment, recipe.seed, shuffle)
+
+    def _weigh(self, members: Members, how: str) -> np.ndarray | None:
+        if how == "classes":
+            return balance(members.label)
+        return self.listing.weight[members.number] if how == "table" else None
 
     @property
     def data_sha256(self) -> str:
