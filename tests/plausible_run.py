@@ -139,6 +139,7 @@ def plausible_receipt() -> dict:
         },
         "data": {
             "manifest_sha256": "77ab" * 16,
+            "feed": "pack: 41 MB of decoded pixels, memory-mapped",
             "counts": {**counts, "train": {**counts["train"], "DRUSEN": 398}},
             "expected": counts,
             "differences": ["train/DRUSEN: 398 images, the recipe expects 400"],

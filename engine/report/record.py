@@ -46,6 +46,7 @@ def data(run: Run) -> Safe:
             ("Groups shared between splits", leak(found.get("group_overlap"), "a patient")),
             ("Same files in two splits", leak(found.get("copies_across"), "a picture")),
             ("Manifest sha256", short(found.get("manifest_sha256"))),
+            ("Fed from", found.get("feed") or NOTHING),
             *about,
         ]
     )

@@ -134,6 +134,7 @@ def describe_data(plan: Plan, prepared: Prepared) -> dict[str, Any]:
     return {
         "manifest_sha256": prepared.data_sha256,
         "listing_sha256": listing.manifest.listing_sha256,
+        "feed": f"{plan.feed}: {plan.feed_why}",
         "counts": listing.counts(),
         "expected": expect_counts(recipe),
         "differences": list(listing.differences) + differ,
