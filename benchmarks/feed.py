@@ -1,0 +1,177 @@
+"""From a folder of JPEGs to finished, augmented batches: ours against the loaders of the field.
+
+    python benchmarks/feed.py --json benchmarks/results/feed_<cpu>_<date>.json
+
+Every side crops 60 to 100 % of the area, resizes to 224 with anti-aliasing, flips half the images,
+changes brightness and contrast by up to 20 %, normalises, and hands over float32 batches of 32.
+
+Ours: packs (full size, and reduced to a shorter side of 256 px) cut by the sample kernel with as
+many threads as there are cores; in the first epoch the pack is built too. torchvision: ImageFolder
+and DataLoader with 2 kept worker processes, transforms on PIL images, which it opens as gray. DALI:
+its CPU pipeline with 2 threads, decoding gray. Files (drawn scans, 48 kB each) are in the page
+cache for all. Nothing is read ahead between runs: a run is whole epochs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from compare import Row, Side, begin, compare, finish, parse, plainly
+from torchvision import datasets, transforms
+from training import open_gray
+
+from foveate.dataloaders.feed.feed import Feed
+from foveate.dataloaders.feed.members import Members
+from foveate.dataloaders.feed.store import Packed
+from foveate.dataloaders.folder import find_classes, scan
+from foveate.dataloaders.pack.build import find_or_build
+from foveate.dataloaders.phantoms.oct import write_oct
+from foveate.engine.run.listing import cache_folder
+from foveate.kernels.sample.op import sample
+from foveate.kernels.sample.params import Augment
+
+SIZE, BATCH, MEAN, STD = 224, 32, (0.25,), (0.22,)
+AUGMENT = Augment(area=(0.6, 1.0), ratio=(0.8, 1.25), flip=0.5, brightness=0.2, contrast=0.2)
+THREADS = os.cpu_count() or 1
+STEADY = 6
+"""Epochs a run, so that the quickest side can be timed."""
+
+
+def main() -> None:
+    """Draw the scans once, then every comparison."""
+    options = parse(__doc__)
+    options.add_argument("--images", type=int, default=512)
+    asked = options.parse_args()
+    identity, rows = begin(), []
+    kept = cache_folder() / "numba"
+    kept.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "numba").symlink_to(kept.resolve())
+        os.environ["FOVEATE_CACHE"] = folder
+        root = Path(folder) / "scans"
+        write_oct(root, train=asked.images, test=4, seed=0)
+        rows = measure_all(root, Path(folder) / "packs", asked.pairs)
+        os.environ.pop("FOVEATE_CACHE")
+    finish(identity, rows, asked.json)
+
+
+def measure_all(root: Path, cache: Path, pairs: int) -> list[Row]:
+    """Steady epochs from both packs, and the first epoch, against whatever is installed."""
+    what = f"gray JPEG to {SIZE} px, batches of {BATCH}"
+    theirs = {"torchvision ImageFolder, DataLoader": plain(root)}
+    if fed := dali(root):
+        theirs["DALI CPU pipeline"] = fed
+    rows: list[Row] = []
+    for side, name in ((256, "256 px pack"), (0, "full-size pack")):
+        run = packed(root, cache, side)
+        for against, epochs in theirs.items():
+            rows += compare(
+                f"{what}: steady epochs, {name}",
+                Side("foveate", lambda run=run: run(STEADY)),
+                Side(against, lambda epochs=epochs: epochs(STEADY)),
+                pairs=pairs,
+            )
+    for against, epochs in theirs.items():
+        rows += compare(
+            f"{what}: first epoch, packing included",
+            Side("foveate", lambda: packed(root, cache, 0, anew=True)(1)),
+            Side(against, lambda epochs=epochs: epochs(1)),
+            pairs=pairs,
+        )
+    return rows
+
+
+def packed(root: Path, cache: Path, side: int, anew: bool = False) -> Callable[[int], int]:
+    """A function that makes every batch of so many epochs from a pack."""
+    if anew:
+        shutil.rmtree(cache / "packs", ignore_errors=True)
+    manifest = scan(root, find_classes(root, "train"), ("train",))
+    store = Packed(find_or_build(manifest, cache, THREADS, side=side))
+    numbers = np.arange(len(manifest))
+    feed = Feed(store, Members(numbers, numbers.copy(), manifest.label), AUGMENT, 0)
+    turns, position = len(manifest) // BATCH, 0
+
+    def run(epochs: int) -> int:
+        nonlocal position
+        for _ in range(epochs * turns):
+            batch = feed.train(position, BATCH, SIZE)
+            position += BATCH
+            sample(
+                batch.pixels, batch.start, batch.shape, batch.params, size=SIZE, channels=1,
+                mean=MEAN, std=STD, dtype=torch.float32, threads=THREADS,
+            )  # fmt: skip
+        return epochs * turns * BATCH
+
+    return run
+
+
+def plain(root: Path) -> Callable[[int], int]:
+    """torchvision as its documentation writes it."""
+    steps = transforms.Compose(
+        [
+            transforms.RandomResizedCrop(SIZE, AUGMENT.area, AUGMENT.ratio),
+            transforms.RandomHorizontalFlip(AUGMENT.flip),
+            transforms.ColorJitter(brightness=AUGMENT.brightness, contrast=AUGMENT.contrast),
+            transforms.ToTensor(),
+            transforms.Normalize(MEAN, STD),
+        ]
+    )
+    files = datasets.ImageFolder(str(root / "train"), steps, loader=open_gray)
+    loader = torch.utils.data.DataLoader(
+        files, BATCH, shuffle=True, num_workers=2, persistent_workers=True, drop_last=True
+    )
+    return lambda epochs: sum(len(image) for _ in range(epochs) for image, _ in loader)
+
+
+def dali(root: Path) -> Callable[[int], int] | None:
+    """DALI's pipeline on the CPU; None where it is not installed."""
+    try:
+        from nvidia.dali import fn, types
+        from nvidia.dali.pipeline import Pipeline
+    except ImportError:
+        print("skipped: DALI is not installed", flush=True)
+        return None
+    pipe = Pipeline(batch_size=BATCH, num_threads=2, device_id=None, seed=0)
+    uniform = fn.random.uniform
+    with pipe:
+        data, label = fn.readers.file(file_root=str(root / "train"), random_shuffle=True, name="r")
+        image = fn.decoders.image(data, device="cpu", output_type=types.GRAY)
+        image = fn.random_resized_crop(
+            image, size=SIZE, random_area=AUGMENT.area, random_aspect_ratio=AUGMENT.ratio
+        )
+        image = fn.brightness_contrast(
+            image,
+            brightness=uniform(range=(1 - AUGMENT.brightness, 1 + AUGMENT.brightness)),
+            contrast=uniform(range=(1 - AUGMENT.contrast, 1 + AUGMENT.contrast)),
+        )
+        image = fn.crop_mirror_normalize(
+            image,
+            mirror=fn.random.coin_flip(probability=AUGMENT.flip),
+            mean=[255 * MEAN[0]],
+            std=[255 * STD[0]],
+            dtype=types.FLOAT,
+        )
+        pipe.set_outputs(image, label)
+    pipe.build()
+    turns = pipe.epoch_size("r") // BATCH
+
+    def run(epochs: int) -> int:
+        done: Any = 0
+        for _ in range(epochs * turns):
+            images, _ = pipe.run()
+            done += len(images)
+        return done
+
+    return run
+
+
+if __name__ == "__main__":
+    with plainly():
+        main()
