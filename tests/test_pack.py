@@ -279,3 +279,17 @@ def test_a_pack_whose_removal_was_interrupted_is_built_again(root, pack):
     (pack.folder / "pack.json").unlink()
     find_or_build(list_tree(root), pack.folder.parent.parent, 2)
     assert fingerprint(pack.folder.parent.parent) == before
+
+
+def test_a_pack_larger_than_memory_is_opened(root, tmp_path):
+    pack = find_or_build(list_tree(root), tmp_path, 2)
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    memory = 1024 * sum(int(lines[name].split()[0]) for name in ("MemTotal", "SwapTotal"))
+    count = memory + memory // 2
+    head = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({count},), }}".ljust(117) + "\n"
+    with open(pack.folder / "pixels.npy", "r+b") as file:
+        file.write(b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + head.encode())
+        file.truncate(128 + count)  # a hole takes no room on the disk
+    facts = json.loads((pack.folder / "pack.json").read_text())
+    (pack.folder / "pack.json").write_text(json.dumps(facts | {"elements": count}))
+    assert len(open_pack(pack.folder).pixels) == count

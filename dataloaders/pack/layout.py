@@ -77,7 +77,8 @@ def open_pack(folder: Path, samples: int = 16) -> Pack:
         if facts["format"] != FORMAT:
             raise _wrong_format(folder, int(facts["format"]))
         start, shape, sha256, crc32 = (np.load(folder / f"{name}.npy") for name in INDEX)
-        pixels = np.load(folder / "pixels.npy", mmap_mode="c")  # "c": torch wants it writable
+        # Never writable: Linux takes no private map larger than memory, even one that is only read.
+        pixels = np.load(folder / "pixels.npy", mmap_mode="r")
         bad = {int(number): str(reason) for number, reason in facts["unreadable"].items()}
         whole = hash_index(start, shape, sha256, crc32) == facts["index_sha256"]
         whole &= len(pixels) == facts["elements"]
