@@ -293,3 +293,19 @@ def test_a_pack_larger_than_memory_is_opened(root, tmp_path):
     facts = json.loads((pack.folder / "pack.json").read_text())
     (pack.folder / "pack.json").write_text(json.dumps(facts | {"elements": count}))
     assert len(open_pack(pack.folder).pixels) == count
+
+
+def test_a_system_that_opens_no_file_costs_no_pack(root, tmp_path, monkeypatch):
+    manifest, whole = list_tree(root), np.load
+    pixels = find_or_build(manifest, tmp_path, 2).folder / "pixels.npy"
+
+    def load(path: Path, **words: object) -> np.ndarray:
+        if path.name == "pixels.npy":
+            raise OSError(errno.EMFILE, "Too many open files")
+        return whole(path, **words)
+
+    before = pixels.stat()
+    monkeypatch.setattr(np, "load", load)
+    with pytest.raises(StorageError, match="cannot be opened: Too many open files"):
+        find_or_build(manifest, tmp_path, 2)
+    assert pixels.stat() == before
