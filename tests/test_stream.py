@@ -202,3 +202,19 @@ def test_branches_have_orders_of_their_own_and_findings_in_common(tmp_path):
     assert [numbers.tolist() for numbers, _ in train.store._ready] == waiting != []
     assert len(root.unreadable) == 2 and root.sha256.any(axis=1).all()
     root.close()
+
+
+@pytest.mark.parametrize("together", [1, 8])
+def test_eight_and_sixteen_bits_in_one_stream_are_refused_as_in_a_pack(tmp_path, together):
+    for n in range(8):
+        path = tmp_path / "train" / CLASSES[n % 2] / f"{n}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(draw(n, 40, 40, deep=n >= 4), "png"))
+    manifest = scan(tmp_path, CLASSES, ("train",))
+    store = stream(manifest)
+    train, val = (Feed(store.branch(), everyone(manifest), AUGMENT, 1) for _ in range(2))
+    with pytest.raises(DataError, match="mixes uint16 and uint8 images"):
+        [train.train(at, together, TINY) for at in range(0, 8, together)]
+    with pytest.raises(DataError, match="mixes uint16 and uint8 images"):
+        val.train(0, 1, TINY)
+    store.close()
