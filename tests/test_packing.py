@@ -245,3 +245,20 @@ def test_ctrl_c_while_the_journal_is_written_enters_no_image_twice(root, tmp_pat
     find_or_build(manifest, tmp_path, 2, say=spoken.append)
     assert spoken[-1] == "going on with the pack after 4 of 10 images"
     assert fingerprint(tmp_path) == fingerprint_of_a_clean_build(root)
+
+
+def test_a_build_killed_while_it_is_synced_is_not_begun_again(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "SYNC_BYTES", 0)
+    manifest, spoken = list_tree(root), []
+
+    def kill() -> None:
+        raise KeyboardInterrupt  # past every handler of the writing, as a kill is
+
+    with at_step(0, kill) as steps:
+        find_or_build(manifest, tmp_path / "calm", 2)
+    last = steps.index("rename")  # counted from 1, the step before it
+    with pytest.raises(KeyboardInterrupt), at_step(last, kill):
+        find_or_build(manifest, tmp_path / "killed", 2)
+    find_or_build(manifest, tmp_path / "killed", 2, say=spoken.append)
+    assert spoken[-1] == "going on with the pack after 10 of 10 images"
+    assert fingerprint(tmp_path / "killed") == fingerprint_of_a_clean_build(root)

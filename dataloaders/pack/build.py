@@ -154,6 +154,7 @@ def _build(work: _Work) -> Pack:
     try:
         _write(work, beside)
         shutil.rmtree(work.folder, ignore_errors=True)  # damaged, or half removed
+        (beside / "journal.jsonl").unlink(missing_ok=True)  # last: without it all is built again
         beside.rename(work.folder)
         _sync(work.folder.parent)
     except (OSError, MixedDepth):  # a full disk gets its room back; a kill keeps the work
@@ -197,7 +198,6 @@ def _write(work: _Work, beside: Path) -> None:
                 raise
         writer.close()
     _write_index(manifest, beside, writer, work.side)
-    (beside / "journal.jsonl").unlink(missing_ok=True)
     for path in (*beside.iterdir(), beside):
         _sync(path)
 
