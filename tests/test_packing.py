@@ -262,3 +262,11 @@ def test_a_build_killed_while_it_is_synced_is_not_begun_again(root, tmp_path, mo
     find_or_build(manifest, tmp_path / "killed", 2, say=spoken.append)
     assert spoken[-1] == "going on with the pack after 10 of 10 images"
     assert fingerprint(tmp_path / "killed") == fingerprint_of_a_clean_build(root)
+
+
+def test_a_terminal_that_went_away_costs_nothing_that_was_done(root, tmp_path):
+    manifest, spoken = list_tree(root), []
+    with pytest.raises(BrokenPipeError):
+        find_or_build(manifest, tmp_path, 2, stop_after(4, BrokenPipeError(errno.EPIPE, "gone")))
+    find_or_build(manifest, tmp_path, 2, say=spoken.append)
+    assert spoken[-1] == "going on with the pack after 4 of 10 images"
