@@ -98,7 +98,7 @@ class Order:
         if weight is not None and (window or len(weight) != count or not (weight > 0).all()):
             raise ValueError(f"an order needs {count} weights above 0, and no window with them")
         self.seed, self.count, self.window, self.weight = seed, count, window, weight
-        self._last = (-1, np.empty(0, np.int64), np.empty(0, np.int64))
+        self._kept: tuple[tuple[int, np.ndarray, np.ndarray], ...] = ()
 
     def at(self, position: int, length: int) -> tuple[np.ndarray, np.ndarray]:
         """(length,) int64 samples and (length,) int64 epochs of positions `position` and on.
@@ -123,10 +123,12 @@ class Order:
         return partners(self.seed, samples, epochs, self.count, k)
 
     def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        number, order, copy = self._last  # one tuple: a second thread never sees half of a change
-        if number != epoch:
-            order, copy = self._make(epoch)
-            self._last = (epoch, order, copy)
+        kept = self._kept  # one tuple: a second thread never sees half of a change
+        for number, order, copy in kept:
+            if number == epoch:
+                return order, copy
+        order, copy = self._make(epoch)
+        self._kept = ((epoch, order, copy), *kept[:1])  # two: what is decoded ahead is in the next
         return order, copy
 
     def _make(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:

@@ -135,3 +135,13 @@ def test_weights_that_mean_nothing_are_refused():
     for weight in (np.ones(3), np.array([1.0, 0.0]), np.array([1.0, np.nan])):
         with pytest.raises(ValueError, match="weights above 0"):
             Order(0, 2, weight=weight)
+
+
+def test_an_epoch_is_made_once_though_what_is_ahead_lies_in_the_next():
+    order, made = Order(0, 100), []
+    make = order._make
+    order._make = lambda epoch: made.append(epoch) or make(epoch)
+    for step in range(30):
+        for position in (10 * step + 30, 10 * step):
+            order.at(position, 10)
+    assert made == [0, 1, 2, 3]
