@@ -22,6 +22,8 @@ RUN = 64
 COPY_BITS = 20
 """A sample that a weighted epoch repeats draws anew each time: its copy's number goes above the
 epoch's, which has 20 bits."""
+COPIES = 1 << 32 - COPY_BITS
+"""So many copies have draws of their own; those after them repeat the first ones' draws."""
 
 
 def permutation(seed: int, epoch: int, count: int) -> np.ndarray:
@@ -115,7 +117,7 @@ class Order:
             places = positions[here] % self.count
             samples[here] = order[places]
             if len(copy):
-                keys[here] += copy[places] << COPY_BITS
+                keys[here] += copy[places] % COPIES << COPY_BITS
         return samples, keys
 
     def partners(self, samples: np.ndarray, epochs: np.ndarray, k: int = 3) -> np.ndarray:

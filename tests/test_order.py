@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from foveate.dataloaders.order import RUN, Order, balance, permutation
+from foveate.kernels import draws
 
 RECORDED = [5, 0, 3, 7, 6, 1, 4, 2]  # seed 7, epoch 2, 8 samples: published runs rest on it
 
@@ -145,3 +146,12 @@ def test_an_epoch_is_made_once_though_what_is_ahead_lies_in_the_next():
         for position in (10 * step + 30, 10 * step):
             order.at(position, 10)
     assert made == [0, 1, 2, 3]
+
+
+def test_a_class_of_one_image_may_come_any_number_of_times():
+    label = np.zeros(20_000, np.int64)
+    label[7] = 1
+    samples, keys = Order(0, 20_000, weight=balance(label)).at(0, 20_000)
+    assert (samples == 7).sum() in (9_999, 10_000, 10_001)
+    words = draws.words(0, samples, keys, draws.FLIP)  # refuses what is over 32 bits
+    assert len(np.unique(words[samples == 7], axis=0)) == 4096
