@@ -15,7 +15,7 @@ from trees import CLASSES, draw, encode, list_tree, write_tree
 
 from foveate.dataloaders.errors import DataError
 from foveate.dataloaders.feed import stream as streaming
-from foveate.dataloaders.feed.feed import Feed
+from foveate.dataloaders.feed.feed import Feed, Shuffle
 from foveate.dataloaders.feed.members import Members, choose_members
 from foveate.dataloaders.feed.ring import SLOTS, Ring
 from foveate.dataloaders.feed.store import Packed
@@ -217,4 +217,19 @@ def test_eight_and_sixteen_bits_in_one_stream_are_refused_as_in_a_pack(tmp_path,
         [train.train(at, together, TINY) for at in range(0, 8, together)]
     with pytest.raises(DataError, match="mixes uint16 and uint8 images"):
         val.train(0, 1, TINY)
+    store.close()
+
+
+def test_a_queue_goes_on_after_an_image_in_it_was_found_unreadable(tmp_path):
+    manifest = hurt_tree(tmp_path, (3,), 40)
+    weight = np.ones(40)
+    weight[["003" in name for name in manifest.files]] = 4  # comes again while it is ahead
+    store = stream(manifest)
+    feed = Feed(store, everyone(manifest), AUGMENT, 1, Shuffle(weight=weight))
+    feed.ahead((at, 10) for at in range(0, 400, 10))
+    for at in range(0, 400, 10):
+        wanted = feed.members.pixels_of[feed.order.at(at, 10)[0]]
+        assert np.array_equal(store._ready[0][0], wanted)
+        feed.train(at, 10, TINY)
+    assert len(store.unreadable) == 1
     store.close()

@@ -57,6 +57,9 @@ class Store(Protocol):
     def ahead(self, batches: Iterator[np.ndarray]) -> None:
         """What will be taken next, in order; whoever can, begins with it."""
 
+    def replace(self, bad: int, good: int) -> None:
+        """In what `ahead` named, another image stands in for one that cannot be read."""
+
     def branch(self) -> Store:
         """The same images for another feed, which has an order of its own."""
 
@@ -108,6 +111,9 @@ class Packed:
 
     def ahead(self, batches: Iterator[np.ndarray]) -> None:
         """The page cache reads ahead by itself."""
+
+    def replace(self, bad: int, good: int) -> None:
+        """Nothing was begun with."""
 
     def branch(self) -> Store:
         """Any number of feeds read one map."""

@@ -117,6 +117,15 @@ class Stream:
         self._fill()
         return StreamHeld(images, self._ring)
 
+    def replace(self, bad: int, good: int) -> None:
+        """As `Store` says: a queue that still waited for `bad` would match no batch ever again."""
+        for place, (numbers, futures) in enumerate(self._ready):
+            if bad in numbers:
+                for future in futures:
+                    future.cancel()
+                numbers = np.where(numbers == bad, good, numbers)
+                self._ready[place] = numbers, self._begin(numbers)
+
     def close(self) -> None:
         """End the threads; what they began is dropped."""
         self._drop()
