@@ -6,10 +6,12 @@ import itertools
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from pictures import small_recipe, write_pictures
 from test_feed import AUGMENT, TINY, assert_same, join, keep, stream
 from trees import CLASSES, draw, encode, list_tree, write_tree
 
@@ -23,6 +25,10 @@ from foveate.dataloaders.feed.stream import DEEPEST, Gate, Stream, Tuner
 from foveate.dataloaders.folder import scan
 from foveate.dataloaders.manifest import Manifest
 from foveate.dataloaders.pack.build import find_or_build
+from foveate.engine.plan import this_machine
+from foveate.engine.run.console import Logged
+from foveate.engine.run.listing import list_data
+from foveate.engine.run.prepare import prepare
 
 
 @pytest.fixture(scope="module")
@@ -233,3 +239,21 @@ def test_a_queue_goes_on_after_an_image_in_it_was_found_unreadable(tmp_path):
         feed.train(at, 10, TINY)
     assert len(store.unreadable) == 1
     store.close()
+
+
+def test_what_one_rank_of_a_stream_found_unreadable_the_others_learn(tmp_path):
+    root = write_pictures(tmp_path, train=24, test=40)
+    hurt = sorted((root / "test").rglob("*.jpeg"))[30]
+    hurt.write_bytes(hurt.read_bytes()[:-100])
+    recipe = small_recipe(root)
+    found = list_data(recipe, Logged())
+    words = (recipe, found, this_machine(), Logged(), "stream")
+    reader, leader = prepare(*words), prepare(*words)
+    list(reader.feed("test", recipe).once(8, 32))
+    theirs = np.zeros(len(found.manifest))
+    theirs[list(reader.store.unreadable)] = 1
+    world = SimpleNamespace(size=2, sum=lambda own: (theirs + own).tolist())
+    leader.pool_findings(world)
+    assert leader.quarantined() == reader.quarantined() != []
+    for prepared in (reader, leader):
+        prepared.store.close()
