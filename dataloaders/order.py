@@ -22,6 +22,8 @@ RUN = 64
 COPY_BITS = 20
 """A sample that a weighted epoch repeats draws anew each time: its copy's number goes above the
 epoch's, which has 20 bits."""
+COPIES = 1 << 32 - COPY_BITS
+"""So many copies have draws of their own; those after them repeat the first ones' draws."""
 
 
 def permutation(seed: int, epoch: int, count: int) -> np.ndarray:
@@ -98,7 +100,7 @@ class Order:
         if weight is not None and (window or len(weight) != count or not (weight > 0).all()):
             raise ValueError(f"an order needs {count} weights above 0, and no window with them")
         self.seed, self.count, self.window, self.weight = seed, count, window, weight
-        self._last = (-1, np.empty(0, np.int64), np.empty(0, np.int64))
+        self._kept: tuple[tuple[int, np.ndarray, np.ndarray], ...] = ()
 
     def at(self, position: int, length: int) -> tuple[np.ndarray, np.ndarray]:
         """(length,) int64 samples and (length,) int64 epochs of positions `position` and on.
@@ -115,7 +117,7 @@ class Order:
             places = positions[here] % self.count
             samples[here] = order[places]
             if len(copy):
-                keys[here] += copy[places] << COPY_BITS
+                keys[here] += copy[places] % COPIES << COPY_BITS
         return samples, keys
 
     def partners(self, samples: np.ndarray, epochs: np.ndarray, k: int = 3) -> np.ndarray:
@@ -123,10 +125,12 @@ class Order:
         return partners(self.seed, samples, epochs, self.count, k)
 
     def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        number, order, copy = self._last  # one tuple: a second thread never sees half of a change
-        if number != epoch:
-            order, copy = self._make(epoch)
-            self._last = (epoch, order, copy)
+        kept = self._kept  # one tuple: a second thread never sees half of a change
+        for number, order, copy in kept:
+            if number == epoch:
+                return order, copy
+        order, copy = self._make(epoch)
+        self._kept = ((epoch, order, copy), *kept[:1])  # two: what is decoded ahead is in the next
         return order, copy
 
     def _make(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:

@@ -135,6 +135,7 @@ def _execute(recipe: Recipe, folder: Path, console: Console, world: World, repla
     plan = make_plan(recipe, machine, train_images=sizes["train"], held_out_images=sizes["val"])
     with world.first_on_each_machine():  # they look at the same disk, and find what the first did
         feed, why = decide_feed(recipe, listing, machine)
+    feed, why = _agree(feed, why, world)
     plan = replace(plan, feed=feed, feed_why=why)
     clock.add("data_s", began)
     _check_precision(plan, folder)
@@ -154,6 +155,14 @@ def _execute(recipe: Recipe, folder: Path, console: Console, world: World, repla
     with closing(prepared.store):
         facts = run(plan, trainer, prepared, folder, console, clock, replay)
         close_run(trainer, prepared, folder, console, clock, facts)
+
+
+def _agree(feed: str, why: str, world: World) -> tuple[str, str]:
+    """Every rank streams if one has to: a pack leaves unreadable images out of evaluation before
+    ranks share it, a stream marks them afterwards, so shares of both kinds would not meet."""
+    if world.any(feed == "stream") and feed != "stream":
+        return "stream", "another process has no room for a pack"
+    return feed, why
 
 
 def _check_precision(plan: Plan, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from trees import list_tree, write_tree
 
 from foveate.dataloaders.errors import DataError
 from foveate.dataloaders.feed.choose import Survey, choose_feed, survey
-from foveate.dataloaders.pack.build import find_or_build
+from foveate.dataloaders.pack.build import find_or_build, pack_folder, unfinished
 
 GB = 10**9
 SMALL = Survey(images=2000, pack_bytes=GB, is_packed=False, disk_free=40 * GB, image_s=1e-3)
@@ -64,3 +65,15 @@ def test_a_survey_measures_what_a_pack_then_takes(tmp_path):
         assert not before.is_packed and 0 < before.image_s < 1 and before.disk_free > 0
         assert abs(before.pack_bytes / pack.pixels.nbytes - 1) < 0.01
         assert after.is_packed and abs(after.pack_bytes - pack.pixels.nbytes) < 1000
+
+
+def test_a_pack_that_was_begun_is_not_given_up_for_the_bytes_it_has_taken(tmp_path, monkeypatch):
+    manifest = list_tree(write_tree(tmp_path / "tree", train=12, test=2))
+    whole = survey(manifest, tmp_path)
+    taken = whole.pack_bytes // 2
+    begun = unfinished(pack_folder(manifest, tmp_path))
+    begun.mkdir(parents=True)
+    (begun / "pixels.npy").write_bytes(bytes(taken))
+    left = shutil._ntuple_diskusage(0, 0, int(whole.pack_bytes * 1.2) - taken)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: left)
+    assert choose(survey(manifest, tmp_path))[0] == "pack"

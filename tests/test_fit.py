@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,8 +17,9 @@ from pictures import CLASSES, draw, small_recipe, write_pictures
 from foveate.dataloaders.errors import DataError, StorageError
 from foveate.engine.checkpoint import Checkpointer
 from foveate.engine.failure import NumericalError, Preempted, RecipeError
-from foveate.engine.fit import fit
+from foveate.engine.fit import _agree, fit
 from foveate.engine.models.library import hash_weights
+from foveate.engine.ranks.world import World
 from foveate.engine.run.console import Logged
 from foveate.engine.scoring import open_run, predict_files, score_run
 from foveate.engine.tracking.metrics import read_metrics
@@ -337,3 +339,10 @@ def test_weights_that_are_no_numbers_are_not_scored(root, tmp_path, monkeypatch)
     with pytest.raises(NumericalError, match="no numbers, first"):
         fit(small_recipe(root, epochs=0.5), out=tmp_path / "run")
     assert not (tmp_path / "run" / "receipt.json").exists()
+
+
+def test_a_rank_with_room_for_a_pack_streams_where_another_one_has_none():
+    alone, beside = World(), SimpleNamespace(any=lambda own: True)
+    assert _agree("pack", "fits", alone) == ("pack", "fits")
+    assert _agree("stream", "full", beside) == ("stream", "full")
+    assert _agree("pack", "fits", beside)[0] == "stream"

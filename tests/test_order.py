@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from foveate.dataloaders.order import RUN, Order, balance, permutation
+from foveate.kernels import draws
 
 RECORDED = [5, 0, 3, 7, 6, 1, 4, 2]  # seed 7, epoch 2, 8 samples: published runs rest on it
 
@@ -135,3 +136,22 @@ def test_weights_that_mean_nothing_are_refused():
     for weight in (np.ones(3), np.array([1.0, 0.0]), np.array([1.0, np.nan])):
         with pytest.raises(ValueError, match="weights above 0"):
             Order(0, 2, weight=weight)
+
+
+def test_an_epoch_is_made_once_though_what_is_ahead_lies_in_the_next():
+    order, made = Order(0, 100), []
+    make = order._make
+    order._make = lambda epoch: made.append(epoch) or make(epoch)
+    for step in range(30):
+        for position in (10 * step + 30, 10 * step):
+            order.at(position, 10)
+    assert made == [0, 1, 2, 3]
+
+
+def test_a_class_of_one_image_may_come_any_number_of_times():
+    label = np.zeros(20_000, np.int64)
+    label[7] = 1
+    samples, keys = Order(0, 20_000, weight=balance(label)).at(0, 20_000)
+    assert (samples == 7).sum() in (9_999, 10_000, 10_001)
+    words = draws.words(0, samples, keys, draws.FLIP)  # refuses what is over 32 bits
+    assert len(np.unique(words[samples == 7], axis=0)) == 4096

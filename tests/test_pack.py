@@ -279,3 +279,33 @@ def test_a_pack_whose_removal_was_interrupted_is_built_again(root, pack):
     (pack.folder / "pack.json").unlink()
     find_or_build(list_tree(root), pack.folder.parent.parent, 2)
     assert fingerprint(pack.folder.parent.parent) == before
+
+
+def test_a_pack_larger_than_memory_is_opened(root, tmp_path):
+    pack = find_or_build(list_tree(root), tmp_path, 2)
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    memory = 1024 * sum(int(lines[name].split()[0]) for name in ("MemTotal", "SwapTotal"))
+    count = memory + memory // 2
+    head = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({count},), }}".ljust(117) + "\n"
+    with open(pack.folder / "pixels.npy", "r+b") as file:
+        file.write(b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + head.encode())
+        file.truncate(128 + count)  # a hole takes no room on the disk
+    facts = json.loads((pack.folder / "pack.json").read_text())
+    (pack.folder / "pack.json").write_text(json.dumps(facts | {"elements": count}))
+    assert len(open_pack(pack.folder).pixels) == count
+
+
+def test_a_system_that_opens_no_file_costs_no_pack(root, tmp_path, monkeypatch):
+    manifest, whole = list_tree(root), np.load
+    pixels = find_or_build(manifest, tmp_path, 2).folder / "pixels.npy"
+
+    def load(path: Path, **words: object) -> np.ndarray:
+        if path.name == "pixels.npy":
+            raise OSError(errno.EMFILE, "Too many open files")
+        return whole(path, **words)
+
+    before = pixels.stat()
+    monkeypatch.setattr(np, "load", load)
+    with pytest.raises(StorageError, match="cannot be opened: Too many open files"):
+        find_or_build(manifest, tmp_path, 2)
+    assert pixels.stat() == before

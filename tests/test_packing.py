@@ -23,6 +23,7 @@ from trees import list_tree
 from foveate.dataloaders import sources
 from foveate.dataloaders.errors import DataError, StorageError
 from foveate.dataloaders.pack import build as packing
+from foveate.dataloaders.pack import writer as writing
 from foveate.dataloaders.pack.build import estimate_bytes, find_or_build
 from foveate.dataloaders.pack.shelf import check_pack, list_packs, remove_pack
 from foveate.kernels.shrink import shrink
@@ -226,3 +227,46 @@ def test_a_pack_that_is_being_built_is_not_removed(root, tmp_path):
 
     find_or_build(list_tree(root), tmp_path, 2, look)
     assert [shelved.state for shelved in list_packs(tmp_path)] == ["whole"]
+
+
+def test_ctrl_c_while_the_journal_is_written_enters_no_image_twice(root, tmp_path, monkeypatch):
+    manifest, spoken, whole, calls = list_tree(root), [], os.fsync, []
+
+    def fsync(handle: int) -> None:
+        whole(handle)
+        calls.append(handle)
+        if len(calls) == 8:  # pixels and journal in turn: the fourth image's line is written
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(writing, "SYNC_BYTES", 0)
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(KeyboardInterrupt):
+        find_or_build(manifest, tmp_path, 2)
+    find_or_build(manifest, tmp_path, 2, say=spoken.append)
+    assert spoken[-1] == "going on with the pack after 4 of 10 images"
+    assert fingerprint(tmp_path) == fingerprint_of_a_clean_build(root)
+
+
+def test_a_build_killed_while_it_is_synced_is_not_begun_again(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "SYNC_BYTES", 0)
+    manifest, spoken = list_tree(root), []
+
+    def kill() -> None:
+        raise KeyboardInterrupt  # past every handler of the writing, as a kill is
+
+    with at_step(0, kill) as steps:
+        find_or_build(manifest, tmp_path / "calm", 2)
+    last = steps.index("rename")  # counted from 1, the step before it
+    with pytest.raises(KeyboardInterrupt), at_step(last, kill):
+        find_or_build(manifest, tmp_path / "killed", 2)
+    find_or_build(manifest, tmp_path / "killed", 2, say=spoken.append)
+    assert spoken[-1] == "going on with the pack after 10 of 10 images"
+    assert fingerprint(tmp_path / "killed") == fingerprint_of_a_clean_build(root)
+
+
+def test_a_terminal_that_went_away_costs_nothing_that_was_done(root, tmp_path):
+    manifest, spoken = list_tree(root), []
+    with pytest.raises(BrokenPipeError):
+        find_or_build(manifest, tmp_path, 2, stop_after(4, BrokenPipeError(errno.EPIPE, "gone")))
+    find_or_build(manifest, tmp_path, 2, say=spoken.append)
+    assert spoken[-1] == "going on with the pack after 4 of 10 images"

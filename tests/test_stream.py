@@ -6,16 +6,18 @@ import itertools
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from pictures import small_recipe, write_pictures
 from test_feed import AUGMENT, TINY, assert_same, join, keep, stream
 from trees import CLASSES, draw, encode, list_tree, write_tree
 
 from foveate.dataloaders.errors import DataError
 from foveate.dataloaders.feed import stream as streaming
-from foveate.dataloaders.feed.feed import Feed
+from foveate.dataloaders.feed.feed import Feed, Shuffle
 from foveate.dataloaders.feed.members import Members, choose_members
 from foveate.dataloaders.feed.ring import SLOTS, Ring
 from foveate.dataloaders.feed.store import Packed
@@ -23,6 +25,10 @@ from foveate.dataloaders.feed.stream import DEEPEST, Gate, Stream, Tuner
 from foveate.dataloaders.folder import scan
 from foveate.dataloaders.manifest import Manifest
 from foveate.dataloaders.pack.build import find_or_build
+from foveate.engine.plan import this_machine
+from foveate.engine.run.console import Logged
+from foveate.engine.run.listing import list_data
+from foveate.engine.run.prepare import prepare
 
 
 @pytest.fixture(scope="module")
@@ -202,3 +208,52 @@ def test_branches_have_orders_of_their_own_and_findings_in_common(tmp_path):
     assert [numbers.tolist() for numbers, _ in train.store._ready] == waiting != []
     assert len(root.unreadable) == 2 and root.sha256.any(axis=1).all()
     root.close()
+
+
+@pytest.mark.parametrize("together", [1, 8])
+def test_eight_and_sixteen_bits_in_one_stream_are_refused_as_in_a_pack(tmp_path, together):
+    for n in range(8):
+        path = tmp_path / "train" / CLASSES[n % 2] / f"{n}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(draw(n, 40, 40, deep=n >= 4), "png"))
+    manifest = scan(tmp_path, CLASSES, ("train",))
+    store = stream(manifest)
+    train, val = (Feed(store.branch(), everyone(manifest), AUGMENT, 1) for _ in range(2))
+    with pytest.raises(DataError, match="mixes uint16 and uint8 images"):
+        [train.train(at, together, TINY) for at in range(0, 8, together)]
+    with pytest.raises(DataError, match="mixes uint16 and uint8 images"):
+        val.train(0, 1, TINY)
+    store.close()
+
+
+def test_a_queue_goes_on_after_an_image_in_it_was_found_unreadable(tmp_path):
+    manifest = hurt_tree(tmp_path, (3,), 40)
+    weight = np.ones(40)
+    weight[["003" in name for name in manifest.files]] = 4  # comes again while it is ahead
+    store = stream(manifest)
+    feed = Feed(store, everyone(manifest), AUGMENT, 1, Shuffle(weight=weight))
+    feed.ahead((at, 10) for at in range(0, 400, 10))
+    for at in range(0, 400, 10):
+        wanted = feed.members.pixels_of[feed.order.at(at, 10)[0]]
+        assert np.array_equal(store._ready[0][0], wanted)
+        feed.train(at, 10, TINY)
+    assert len(store.unreadable) == 1
+    store.close()
+
+
+def test_what_one_rank_of_a_stream_found_unreadable_the_others_learn(tmp_path):
+    root = write_pictures(tmp_path, train=24, test=40)
+    hurt = sorted((root / "test").rglob("*.jpeg"))[30]
+    hurt.write_bytes(hurt.read_bytes()[:-100])
+    recipe = small_recipe(root)
+    found = list_data(recipe, Logged())
+    words = (recipe, found, this_machine(), Logged(), "stream")
+    reader, leader = prepare(*words), prepare(*words)
+    list(reader.feed("test", recipe).once(8, 32))
+    theirs = np.zeros(len(found.manifest))
+    theirs[list(reader.store.unreadable)] = 1
+    world = SimpleNamespace(size=2, sum=lambda own: (theirs + own).tolist())
+    leader.pool_findings(world)
+    assert leader.quarantined() == reader.quarantined() != []
+    for prepared in (reader, leader):
+        prepared.store.close()

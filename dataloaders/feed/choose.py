@@ -12,7 +12,7 @@ import numpy as np
 from ..decoders.decode import Unreadable
 from ..errors import DataError
 from ..manifest import Manifest
-from ..pack.build import pack_folder
+from ..pack.build import pack_folder, unfinished
 from ..pack.layout import is_whole, spread
 from ..sources import load
 
@@ -33,6 +33,7 @@ class Survey:
     """With the mip levels; exact where the pack is there."""
     is_packed: bool
     disk_free: int
+    """Bytes for a pack, with those that an unfinished one has taken already."""
     image_s: float
     """Seconds of one thread to read, decode, reduce and halve an image; 0 where nothing was."""
 
@@ -47,6 +48,8 @@ def survey(manifest: Manifest, cache: Path, side: int = 0, samples: int = 32) ->
     if is_whole(folder):
         size = (folder / "pixels.npy").stat().st_size
         return Survey(len(manifest), size, True, free, 0.0)
+    begun = unfinished(folder) / "pixels.npy"
+    free += begun.stat().st_size if begun.exists() else 0  # of the pack's own bytes
     sizes, spent = [], []
     for number in spread(len(manifest), samples):
         began = time.perf_counter()

@@ -116,7 +116,9 @@ class Feed:
             if candidate in self.store.unreadable:
                 continue
             if self.store.take(np.array([candidate])).levels[0]:
+                bad = int(self.members.pixels_of[place])
                 self.members.pixels_of[place] = candidate
+                self.store.replace(bad, candidate)
                 return
             self._bad.add(candidate)
         refuse_many(self._bad, self.members, self.store.unreadable, len(own))

@@ -10,6 +10,7 @@ Legend: M files of the manifest, L levels, n images of a batch.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -56,6 +57,9 @@ class Store(Protocol):
     def ahead(self, batches: Iterator[np.ndarray]) -> None:
         """What will be taken next, in order; whoever can, begins with it."""
 
+    def replace(self, bad: int, good: int) -> None:
+        """In what `ahead` named, another image stands in for one that cannot be read."""
+
     def branch(self) -> Store:
         """The same images for another feed, which has an order of its own."""
 
@@ -92,7 +96,7 @@ class Packed:
 
     def __init__(self, pack: Pack, ring: Ring | None = None) -> None:
         self.pack, self.ring = pack, ring
-        self.pixels = torch.from_numpy(pack.pixels)
+        self.pixels = _share(pack.pixels)
         self.content_sha256, self.sha256 = pack.content_sha256, pack.sha256
         self.unreadable = pack.unreadable
 
@@ -107,6 +111,9 @@ class Packed:
 
     def ahead(self, batches: Iterator[np.ndarray]) -> None:
         """The page cache reads ahead by itself."""
+
+    def replace(self, bad: int, good: int) -> None:
+        """Nothing was begun with."""
 
     def branch(self) -> Store:
         """Any number of feeds read one map."""
@@ -124,7 +131,13 @@ class Resident(Packed):
     def __init__(self, pack: Pack, device: torch.device) -> None:
         super().__init__(pack)
         self.pixels = torch.empty(len(pack.pixels), dtype=self.pixels.dtype, device=device)
-        self.pixels.copy_(torch.from_numpy(pack.pixels))
+        self.pixels.copy_(_share(pack.pixels))
+
+
+def _share(pixels: np.ndarray) -> Tensor:
+    """The same memory as a tensor, to be read only: a pack's map cannot be written."""
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # torch says just that
+        return torch.from_numpy(pixels)
 
 
 def _spans(start: np.ndarray, shape: np.ndarray) -> Iterator[tuple[int, int]]:

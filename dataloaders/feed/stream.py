@@ -20,6 +20,7 @@ import torch
 from ..decoders.contract import Decoder
 from ..manifest import Manifest
 from ..pack.layout import LEVELS
+from ..pack.writer import MixedDepth
 from ..sources import Loaded, load, load_together
 from ..verify.record import Recorded, differs
 from .ring import Ring
@@ -70,6 +71,7 @@ class Stream:
         self.manifest, self.side, self.budget, self.record = manifest, side, budget, record
         self.sha256 = np.zeros((len(manifest), 32), np.uint8)
         self.unreadable: dict[int, str] = {}
+        self._depths: set[str] = set()  # one for all branches
         self._device, self._gate = device, Gate(threads)
         self._decoder = None if len(manifest.frame) else decoder
         workers = 1 if self._decoder else threads  # a batch decoder has threads of its own
@@ -108,11 +110,21 @@ class Stream:
             self.sha256[number] = np.frombuffer(image.sha256, np.uint8)
             if not image.levels:
                 self.unreadable[number] = image.reason
+        self._check_depth(images)
         self._batch_bytes = max(self._batch_bytes, sum(map(_bytes, images)))
         self.tuner.note(time.perf_counter() - began, was_ready)
         self._gate.limit = self.tuner.threads
         self._fill()
         return StreamHeld(images, self._ring)
+
+    def replace(self, bad: int, good: int) -> None:
+        """As `Store` says: a queue that still waited for `bad` would match no batch ever again."""
+        for place, (numbers, futures) in enumerate(self._ready):
+            if bad in numbers:
+                for future in futures:
+                    future.cancel()
+                numbers = np.where(numbers == bad, good, numbers)
+                self._ready[place] = numbers, self._begin(numbers)
 
     def close(self) -> None:
         """End the threads; what they began is dropped."""
@@ -127,6 +139,15 @@ class Stream:
         """Batches ahead: what the tuner asks for and the budget allows, at least one."""
         fit = self.budget // self._batch_bytes if self._batch_bytes else 1
         return max(1, min(self.tuner.depth, fit))
+
+    def _check_depth(self, images: list[Loaded]) -> None:
+        """Raise MixedDepth as packing does: a ring slot would keep the low 8 of 16 bits."""
+        self._depths.update(image.levels[0].dtype.name for image in images if image.levels)
+        if len(self._depths) > 1:
+            raise MixedDepth(
+                f"the data set mixes {' and '.join(sorted(self._depths))} images; convert one "
+                "kind, or keep them in two folders"
+            )
 
     def _fill(self) -> None:
         while len(self._ready) < self.depth:

@@ -55,6 +55,8 @@ def find_or_build(
         if pack is None:
             with alone(folder):
                 pack = _open(folder, say) or _build(work)
+    except ConnectionError:  # of whoever listens to `say` and `progress`, as `| head` ends
+        raise
     except OSError as error:
         raise StorageError(
             f"cannot write pack {folder}: {error.strerror or error}; "
@@ -154,8 +156,11 @@ def _build(work: _Work) -> Pack:
     try:
         _write(work, beside)
         shutil.rmtree(work.folder, ignore_errors=True)  # damaged, or half removed
+        (beside / "journal.jsonl").unlink(missing_ok=True)  # last: without it all is built again
         beside.rename(work.folder)
         _sync(work.folder.parent)
+    except ConnectionError:
+        raise
     except (OSError, MixedDepth):  # a full disk gets its room back; a kill keeps the work
         shutil.rmtree(beside, ignore_errors=True)
         raise
@@ -192,12 +197,15 @@ def _write(work: _Work, beside: Path) -> None:
                     writer.add(loaded)
                     if work.progress:
                         work.progress(writer.done, len(manifest))
-            except (DataError, KeyboardInterrupt):  # mended or asked for again, it goes on here
+            except (
+                DataError,
+                KeyboardInterrupt,
+                ConnectionError,
+            ):  # mended or asked for again, it goes on here
                 writer.sync()
                 raise
         writer.close()
     _write_index(manifest, beside, writer, work.side)
-    (beside / "journal.jsonl").unlink(missing_ok=True)
     for path in (*beside.iterdir(), beside):
         _sync(path)
 

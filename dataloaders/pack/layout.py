@@ -67,7 +67,8 @@ INDEX = ("start", "shape", "sha256", "crc32")
 
 
 def open_pack(folder: Path, samples: int = 16) -> Pack:
-    """Open a finished pack, checked. Raises Damaged, and StorageError where it is too new.
+    """Open a finished pack, checked. Raises Damaged, and StorageError where it is too
+    new or the system does not open its files (too many are open, a disk is away).
 
     Sizes, the index and the pixels of `samples` images are checked (`find_damage` looks at all):
     hashing 4 GB would cost every start seconds.
@@ -77,13 +78,21 @@ def open_pack(folder: Path, samples: int = 16) -> Pack:
         if facts["format"] != FORMAT:
             raise _wrong_format(folder, int(facts["format"]))
         start, shape, sha256, crc32 = (np.load(folder / f"{name}.npy") for name in INDEX)
-        pixels = np.load(folder / "pixels.npy", mmap_mode="c")  # "c": torch wants it writable
+        # Never writable: Linux takes no private map larger than memory, even one that is only read.
+        pixels = np.load(folder / "pixels.npy", mmap_mode="r")
         bad = {int(number): str(reason) for number, reason in facts["unreadable"].items()}
         whole = hash_index(start, shape, sha256, crc32) == facts["index_sha256"]
         whole &= len(pixels) == facts["elements"]
         content, side = str(facts["content_sha256"]), int(facts["side"])
     except StorageError:
         raise
+    except OSError as error:
+        if isinstance(error, FileNotFoundError | IsADirectoryError):
+            raise Damaged(f"pack {folder} lacks a file; {DELETE_IT}") from None
+        raise StorageError(  # of the system, not of the pack: it must not cost the pack
+            f"pack {folder} cannot be opened: {error.strerror or error}; "
+            "mend that and start again, the pack is left as it is"
+        ) from None
     except Exception as error:  # numpy and json raise six kinds on damaged files
         said = " ".join(str(error).split())[:200]
         raise Damaged(f"pack {folder} cannot be read ({said}); {DELETE_IT}") from None

@@ -89,11 +89,11 @@ class Writer:
             return
         self.file.flush()
         os.fsync(self.file.fileno())
+        lines, self._lines = self._lines, []  # first: Ctrl-C below must not write them twice
         with open(self.journal, "a") as journal:
-            journal.write("".join(self._lines))
+            journal.write("".join(lines))
             journal.flush()
             os.fsync(journal.fileno())
-        self._lines.clear()
         self._synced, self._when = self.elements, time.monotonic()
 
     def close(self) -> None:

@@ -49,6 +49,7 @@ def close_run(
     for split in sorted(prepared.splits.keys() - {"train"}, reverse=True):
         with console.stage(f"scoring {split}"):
             rows[split] = trainer.evaluate(prepared.feed(split, trainer.recipe))
+    prepared.pool_findings(trainer.world)
     if not trainer.world.leads:
         return
     save_tensors(folder / "weights" / "last.safetensors", last)

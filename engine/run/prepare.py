@@ -22,6 +22,7 @@ from ...dataloaders.sources import read_source
 from ...dataloaders.verify.quarantine import hold_to_record
 from ...dataloaders.verify.record import read_record
 from ..plan import Machine
+from ..ranks.world import World
 from ..recipe import Recipe
 from .console import Console
 from .leaks import Leaks, find_leaks
@@ -56,6 +57,17 @@ class Prepared:
         """The identity of the data: of contents where all were read, else of the listing."""
         listed = f"listing-{self.listing.manifest.listing_sha256}"
         return self.store.content_sha256 or listed
+
+    def pool_findings(self, world: World) -> None:
+        """Let every rank know what another found unreadable: a stream reads its own share only."""
+        if world.size == 1:
+            return
+        found = np.zeros(len(self.listing.manifest))
+        found[list(self.store.unreadable)] = 1
+        anywhere = np.flatnonzero(world.sum(found.tolist())).tolist()
+        news = [number for number in anywhere if number not in self.store.unreadable]
+        if news:
+            self.store.branch().take(np.array(news))  # reading them is what notes why
 
     def quarantined(self) -> list[dict[str, str]]:
         """What could not be read, by hash: file names may carry patient ids."""
