@@ -14,13 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from .decoders.contract import Decoder
-from .decoders.decode import Unreadable, decode_frames
+from .decoders.decode import PIXELS, Unreadable, decode_frames
 from .errors import DataError
 from .manifest import Manifest
 from .pack.layout import Pack, pyramid, spread
 
 BATCH = 64
 """Files that a batch decoder gets together."""
+LARGEST = 6 * PIXELS + 2**20
+"""Bytes of a file: 16-bit colour of the largest size that is taken, stored plainly."""
+TOO_LARGE = f"the file is larger than {LARGEST:,} bytes"
 
 
 @dataclass
@@ -42,6 +45,8 @@ def load(manifest: Manifest, number: int, side: int = 0) -> Loaded:
 
 def load_file(manifest: Manifest, rows: range, side: int = 0) -> list[Loaded]:
     """The same for rows of one file, decoded once: its frames, one after the other."""
+    if manifest.bytes[rows[0]] > LARGEST and not len(manifest.frame):
+        return [Loaded(_hash_huge(manifest, rows[0]), reason=TOO_LARGE)]
     data = read_source(manifest, rows[0])
     digest = hashlib.sha256(data).digest()
     try:
@@ -52,6 +57,22 @@ def load_file(manifest: Manifest, rows: range, side: int = 0) -> list[Loaded]:
         return [prepare_levels(digest, frames[place], side) for place in places]
     except Unreadable as error:
         return [Loaded(digest, reason=str(error)) for _ in rows]
+
+
+def _hash_huge(manifest: Manifest, number: int) -> bytes:
+    """A file that is not taken into memory still has a hash to be listed by."""
+    try:
+        with open(manifest.root / manifest.files[number], "rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise _cannot_open(manifest, number, error) from None
+
+
+def _cannot_open(manifest: Manifest, number: int, error: OSError) -> DataError:
+    return DataError(
+        f"an image in {_place(manifest, number)} cannot be opened: {error.strerror}; "
+        "mend its permissions or the disk and start again"
+    )
 
 
 def prepare_levels(digest: bytes, pixels: np.ndarray, side: int = 0) -> Loaded:
@@ -78,10 +99,7 @@ def read_source(manifest: Manifest, number: int) -> bytes:
             stat = os.fstat(file.fileno())
             data = file.read()
     except OSError as error:
-        raise DataError(
-            f"an image in {place} cannot be opened: {error.strerror}; "
-            "mend its permissions or the disk and start again"
-        ) from None
+        raise _cannot_open(manifest, number, error) from None
     listed = (manifest.bytes[number], manifest.changed_ns[number])
     if (len(data), stat.st_mtime_ns) != listed:
         raise DataError(f"files in {place} changed while they were read; start again")
@@ -97,6 +115,8 @@ def load_together(
     manifest: Manifest, rows: Sequence[int], side: int, decoder: Decoder
 ) -> list[Loaded]:
     """Rows that are files of their own, decoded as one batch; their order is kept."""
+    if manifest.bytes[list(rows)].max() > LARGEST:
+        return [load(manifest, row, side) for row in rows]
     files = [read_source(manifest, row) for row in rows]
     loaded = []
     for data, one in zip(files, decoder.decode_many(files), strict=True):

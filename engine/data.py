@@ -42,9 +42,9 @@ class Data:
     """Shorter side in pixels at which images are kept after decoding; 0 keeps their full size."""
     feed: Literal["auto", "pack", "resident", "stream"] = "auto"
     """Where pixels wait: a memory-mapped pack, memory, or the files. Changes no number of a run."""
-    decoder: Literal["cpu", "dali", "dali-mixed", "nvjpeg", "auto"] = "cpu"
-    """Who decodes: libjpeg-turbo, DALI without or with a card, nvJPEG, or the fastest of them by a
-    measurement. A card's pixels differ by a level here and there: it is part of the hash."""
+    decoder: Literal["cpu", "dali", "dali-mixed", "nvjpeg"] = "cpu"
+    """Who decodes: libjpeg-turbo, DALI without or with a card, or nvJPEG. A card's pixels differ by
+    a level here and there: those two are part of the hash."""
     shuffle_window: int = 0
     """Images that are shuffled at a time, in the order of storage, for packs larger than memory;
     0 shuffles them all."""

@@ -100,6 +100,7 @@ def _check_same_data(recipe: Recipe, folder: Path, receipt: Receipt, console: Co
         return
     listing = list_data(recipe, console)
     prepared = prepare(recipe, listing, this_machine(), console)
+    prepared.store.close()
     if not is_same_data(prepared, receipt.data["manifest_sha256"], receipt.data["listing_sha256"]):
         raise DataError(
             f"{folder} holds the finished run of other images ({before or 'the twin'}); "
@@ -146,7 +147,7 @@ def _execute(recipe: Recipe, folder: Path, console: Console, world: World, repla
         (folder / "failure.json").unlink(missing_ok=True)
     began = time.perf_counter()
     with world.first_on_each_machine():
-        prepared = prepare(recipe, listing, machine, console, feed)
+        prepared = prepare(recipe, listing, machine, console, feed, world)
     clock.add("pack_s", began)
     leaks = (prepared.leaks.say(split) for split in ("val", "test"))
     console.say(f"feed: {feed}: {why}")
@@ -213,6 +214,7 @@ def run(
                 if report.step in plan.evals:
                     _evaluate(trainer, prepared, folder, journal)
                 if report.step in plan.saves or stopping:
+                    _pool(prepared, world, facts)
                     facts["seconds"] = clock.read()
                     journal.saved(checkpointer)
                 if stopping and report.step < plan.steps:
@@ -221,6 +223,13 @@ def run(
     finally:
         _close_both(checkpointer, tracker)
     return facts
+
+
+def _pool(prepared: Prepared, world: World, facts: dict[str, Any]) -> None:
+    """What a stream found unreadable so far, on any rank: it stays known, and may be too much."""
+    if prepared.store.mode == "stream":
+        prepared.pool_findings(world)
+        facts["unreadable"] = sorted(prepared.store.unreadable)
 
 
 def _farewell(stop: Stop, step: int, steps: int) -> str:
@@ -251,8 +260,9 @@ def _resume(
     undone = rewind(folder / "metrics.jsonl", step) if trainer.world.leads else 0
     if saved is None:
         start = {"data_sha256": data, "listing_sha256": listed, "torch": torch.__version__}
-        return start | {"best": None, "train_s": 0.0, "seconds": {}}
+        return start | {"best": None, "train_s": 0.0, "seconds": {}, "unreadable": []}
     trainer.load(saved.tensors, step)
+    prepared.recall(saved.facts["unreadable"])
     later = f"; {undone} later lines of metrics set aside, they are trained again" if undone else ""
     console.say(f"going on after step {step}{later}")
     if saved.facts["torch"] != torch.__version__:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,8 @@ def score_run(folder: Path, root: str, split: str, console: Console) -> dict[str
     prepared = prepare(recipe, listing, trainer.plan.machine, console)
     if split not in prepared.splits:
         raise DataError(f"the recipe has no {split} split; set --split, or train with one")
-    rows = trainer.evaluate(prepared.feed(split, recipe))
+    with closing(prepared.store):
+        rows = trainer.evaluate(prepared.feed(split, recipe))
     return {
         "format": 1,
         "run": receipt.recipe_hash,

@@ -53,22 +53,25 @@ def choose_decoder(
     return candidates[best], "; ".join([why, *missing])
 
 
-def make_decoder(asked: str, sample: Sequence[bytes], threads: int) -> tuple[Decoder | None, str]:
-    """What `data.decoder` names -> (decoder, why); None: `decode` in the caller's own threads.
+NAMES = {"cpu": "", "dali": "DALI cpu", "dali-mixed": "DALI mixed", "nvjpeg": "nvJPEG"}
+"""`data.decoder` -> the decoder's own name; empty: `decode` in the caller's threads."""
+
+
+def name_of(asked: str) -> str:
+    """What a pack by the decoder that `data.decoder` asks for is called after."""
+    return NAMES[asked]
+
+
+def make_decoder(asked: str, threads: int, card: int = 0) -> Decoder | None:
+    """What `data.decoder` names, on that card; None: `decode` in the caller's own threads.
 
     Raises DataError where its package or its card is missing.
     """
     if asked == "cpu":
-        return None, ""
-    if asked == "auto":
-        import torch
-
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        decoder, why = choose_decoder(device, sample, threads=threads)
-        return (None if isinstance(decoder, CpuDecoder) else decoder), why
+        return None
     if asked == "nvjpeg":
-        return NvjpegDecoder(threads=threads), "asked for"
-    return DaliDecoder("mixed" if asked == "dali-mixed" else "cpu", threads=threads), "asked for"
+        return NvjpegDecoder(threads=threads, card=card)
+    return DaliDecoder("mixed" if asked == "dali-mixed" else "cpu", threads=threads, card=card)
 
 
 def _dali(hw_load: float, threads: int, exact: bool, card: int) -> DaliDecoder:

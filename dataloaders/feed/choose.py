@@ -38,9 +38,11 @@ class Survey:
     """Seconds of one thread to read, decode, reduce and halve an image; 0 where nothing was."""
 
 
-def survey(manifest: Manifest, cache: Path, side: int = 0, samples: int = 32) -> Survey:
+def survey(
+    manifest: Manifest, cache: Path, side: int = 0, decoder: str = "", samples: int = 32
+) -> Survey:
     """Look at the disk, and load `samples` images to see what one takes."""
-    folder = pack_folder(manifest, cache, side)
+    folder = pack_folder(manifest, cache, side, decoder)
     place = folder if folder.exists() else cache
     while not place.exists():
         place = place.parent

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from ..decoders.contract import Decoder
+from ..errors import DataError
 from ..manifest import Manifest
 from ..pack.layout import LEVELS
 from ..pack.writer import MixedDepth
@@ -107,7 +108,7 @@ class Stream:
         was_ready = all(future.done() for future in futures)
         images = [image for future in futures for image in future.result()]
         for number, image in zip(numbers.tolist(), images, strict=True):
-            self.sha256[number] = np.frombuffer(image.sha256, np.uint8)
+            self._note(number, np.frombuffer(image.sha256, np.uint8))
             if not image.levels:
                 self.unreadable[number] = image.reason
         self._check_depth(images)
@@ -148,6 +149,15 @@ class Stream:
                 f"the data set mixes {' and '.join(sorted(self._depths))} images; convert one "
                 "kind, or keep them in two folders"
             )
+
+    def _note(self, number: int, digest: np.ndarray) -> None:
+        before = self.sha256[number]
+        if before.any() and not np.array_equal(before, digest):
+            raise DataError(
+                f"files under {self.manifest.root} have other contents than in the epoch before; "
+                "find out what changes them, and start over with --fresh"
+            )
+        self.sha256[number] = digest
 
     def _fill(self) -> None:
         while len(self._ready) < self.depth:

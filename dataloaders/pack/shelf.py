@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -44,7 +45,11 @@ def list_packs(cache: Path) -> list[Shelved]:
         return []
     except OSError as error:
         raise StorageError(f"cannot list {shelf}: {error.strerror}; mend its permissions") from None
-    return sorted((_look(folder) for folder in folders), key=lambda found: found.built)
+    found = []
+    for folder in folders:
+        with contextlib.suppress(FileNotFoundError):  # renamed or removed while we look
+            found.append(_look(folder))
+    return sorted(found, key=lambda pack: pack.built)
 
 
 def remove_pack(cache: Path, name: str) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..sources import Loaded
-from .layout import LEVELS, PADDING
+from .layout import FORMAT, LEVELS, PADDING
 
 HEADER = 128
 """Bytes kept free at the front of pixels.npy until its length is known."""
@@ -43,6 +43,7 @@ class Writer:
         self.sha256 = np.zeros((count, 32), np.uint8)
         self.crc32 = np.zeros(count, np.uint32)
         self.unreadable: dict[int, str] = {}
+        self._head = {"format": FORMAT, "levels": LEVELS}
         self._lines: list[str] = []
         self._synced, self._when = 0, time.monotonic()
         file.write(b"\0" * HEADER)
@@ -53,7 +54,10 @@ class Writer:
         The file is cut to what the journal vouches for. Raises OSError.
         """
         assert self.journal is not None
-        for line in _whole_lines(self.journal):
+        head, *lines = _whole_lines(self.journal) or [self._head]
+        if head != self._head:
+            raise OSError(f"{self.journal} is of another format")
+        for line in lines:
             self._note(line)
         self.file.seek(0, os.SEEK_END)
         item = self.dtype.itemsize if self.dtype else 1
@@ -91,6 +95,8 @@ class Writer:
         os.fsync(self.file.fileno())
         lines, self._lines = self._lines, []  # first: Ctrl-C below must not write them twice
         with open(self.journal, "a") as journal:
+            if not journal.tell():
+                journal.write(json.dumps(self._head) + "\n")
             journal.write("".join(lines))
             journal.flush()
             os.fsync(journal.fileno())

@@ -18,7 +18,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-TIMEOUT_S = 600  # a rank may have to draw or pack a data set while the others wait
+TIMEOUT_S = 600
+"""For a collective of the training: a rank that is silent for so long is gone."""
+PATIENCE_S = 7 * 24 * 3600
+"""While one process of a machine draws or packs a data set. One that dies is noticed at once."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class World:
     local_size: int = 1
     group: Any = None
     """The control group (gloo); None where there is one process."""
+    patient: Any = None
+    """The same for waits that may be long."""
 
     @property
     def leads(self) -> bool:
@@ -73,10 +78,14 @@ class World:
     def first_on_each_machine(self) -> Iterator[None]:
         """Run the block on one process per machine, then on the others, who find its work done."""
         if self.local:
-            self.wait()
+            self._wait_long()
         yield
         if not self.local:
-            self.wait()
+            self._wait_long()
+
+    def _wait_long(self) -> None:
+        if self.patient is not None:
+            dist.all_reduce(torch.zeros(1), group=self.patient)
 
 
 @contextmanager
@@ -94,6 +103,7 @@ def join_world(device: str) -> Iterator[World]:
     dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=timeout)
     try:
         group = dist.new_group(backend="gloo", timeout=timeout)
-        yield World(rank, size, local, local_size, group)
+        patient = dist.new_group(backend="gloo", timeout=timedelta(seconds=PATIENCE_S))
+        yield World(rank, size, local, local_size, group, patient)
     finally:
         dist.destroy_process_group()

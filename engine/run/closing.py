@@ -130,8 +130,11 @@ def describe_data(plan: Plan, prepared: Prepared) -> dict[str, Any]:
     """What was trained and scored on: counts, differences from the published set, leaks."""
     recipe, listing = plan.recipe, prepared.listing
     wanted, found = recipe.data.expect_sha256, prepared.store.content_sha256
-    published = not wanted or found in ("", wanted) or not recipe.data.root
-    differ = [] if published else ["contents are not those of the published set (expect_sha256)"]
+    differ = []
+    if wanted and recipe.data.root and wanted != found:
+        differ = ["contents are not those of the published set (expect_sha256)"]
+        if not found:
+            differ = ["contents were not held against expect_sha256: the files were streamed"]
     return {
         "manifest_sha256": prepared.data_sha256,
         "listing_sha256": listing.manifest.listing_sha256,

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from ...dataloaders.decoders.choose import LEAST, make_decoder
+from ...dataloaders.decoders.choose import make_decoder, name_of
 from ...dataloaders.decoders.contract import Decoder
 from ...dataloaders.feed.choose import STREAM_SHARE, choose_feed, survey
 from ...dataloaders.feed.feed import Feed, Shuffle
-from ...dataloaders.feed.members import Members, choose_members
+from ...dataloaders.feed.members import Members, choose_members, refuse_many
 from ...dataloaders.feed.store import Packed, Resident, Store
 from ...dataloaders.feed.stream import Stream
 from ...dataloaders.order import balance, permutation
 from ...dataloaders.pack.build import find_or_build
-from ...dataloaders.pack.layout import spread
-from ...dataloaders.sources import read_source
 from ...dataloaders.verify.quarantine import hold_to_record
 from ...dataloaders.verify.record import read_record
 from ..plan import Machine
@@ -27,6 +26,8 @@ from ..recipe import Recipe
 from .console import Console
 from .leaks import Leaks, find_leaks
 from .listing import Listing, cache_folder
+
+ALONE = World()
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,22 @@ class Prepared:
 
     def pool_findings(self, world: World) -> None:
         """Let every rank know what another found unreadable: a stream reads its own share only."""
-        if world.size == 1:
-            return
         found = np.zeros(len(self.listing.manifest))
         found[list(self.store.unreadable)] = 1
-        anywhere = np.flatnonzero(world.sum(found.tolist())).tolist()
-        news = [number for number in anywhere if number not in self.store.unreadable]
+        self.recall(np.flatnonzero(world.sum(found.tolist())).tolist())
+
+    def recall(self, unreadable: list[int]) -> None:
+        """Note images that another rank, or this run before it was stopped, could not read.
+
+        Raises DataError where that is more than 5 % of a split: the same on every rank.
+        """
+        news = [number for number in unreadable if number not in self.store.unreadable]
         if news:
             self.store.branch().take(np.array(news))  # reading them is what notes why
+        known = self.store.unreadable
+        for members in self.splits.values():
+            bad = [number for number in members.number.tolist() if number in known]
+            refuse_many(bad, members, known)
 
     def quarantined(self) -> list[dict[str, str]]:
         """What could not be read, by hash: file names may carry patient ids."""
@@ -83,7 +92,7 @@ class Prepared:
 def decide_feed(recipe: Recipe, listing: Listing, machine: Machine) -> tuple[str, str]:
     """(pack, resident or stream; why), from the recipe, a look at the disk and a few images."""
     data = recipe.data
-    found = survey(listing.manifest, cache_folder(), data.reduce)
+    found = survey(listing.manifest, cache_folder(), data.reduce, name_of(data.decoder))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return choose_feed(
         data.feed,
@@ -95,11 +104,16 @@ def decide_feed(recipe: Recipe, listing: Listing, machine: Machine) -> tuple[str
 
 
 def prepare(
-    recipe: Recipe, listing: Listing, machine: Machine, console: Console, mode: str = ""
+    recipe: Recipe,
+    listing: Listing,
+    machine: Machine,
+    console: Console,
+    mode: str = "",
+    world: World = ALONE,
 ) -> Prepared:
     """Open the store of a listing, packed first if need be; choose stand-ins for bad images."""
     mode = mode or decide_feed(recipe, listing, machine)[0]
-    store = _open(recipe, listing, machine, console, mode)
+    store = _open(recipe, listing, machine, console, mode, world)
     label = listing.manifest.label
     if recipe.data.shuffle_labels:
         label = _shuffle(label, listing, recipe.seed)
@@ -123,22 +137,24 @@ def is_same_data(prepared: Prepared, data_sha256: str, listing_sha256: str) -> b
     return prepared.listing.manifest.listing_sha256 == listing_sha256
 
 
-def _open(recipe: Recipe, listing: Listing, machine: Machine, console: Console, mode: str) -> Store:
+def _open(
+    recipe: Recipe, listing: Listing, machine: Machine, console: Console, mode: str, world: World
+) -> Store:
     manifest, side, cpu = listing.manifest, recipe.data.reduce, torch.device("cpu")
     record = read_record(manifest.root, cache_folder())
-    decoder = _make_decoder(recipe, listing, machine, console)
+    decoder = make_decoder(recipe.data.decoder, machine.threads, world.local)
     if mode == "stream":
-        budget = int(STREAM_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return Stream(
             manifest,
             device=cpu,
             threads=machine.threads,
-            budget=budget,
+            budget=int(STREAM_SHARE * memory) // world.local_size,
             side=side,
             record=record,
             decoder=decoder,
         )
-    with console.stage("decoding once into a pack") as progress:
+    with console.stage("decoding once into a pack") as progress, _closing(decoder):
         pack = find_or_build(
             manifest,
             cache_folder(),
@@ -148,22 +164,12 @@ def _open(recipe: Recipe, listing: Listing, machine: Machine, console: Console, 
             say=console.say,
             decoder=decoder,
         )
-    if decoder:
-        decoder.close()
     pack = hold_to_record(pack, manifest, record)
     return Resident(pack, cpu) if mode == "resident" else Packed(pack)
 
 
-def _make_decoder(
-    recipe: Recipe, listing: Listing, machine: Machine, console: Console
-) -> Decoder | None:
-    asked, manifest = recipe.data.decoder, listing.manifest
-    numbers = spread(len(manifest), 2 * LEAST) if asked == "auto" else []
-    sample = [read_source(manifest, number) for number in numbers]
-    decoder, why = make_decoder(asked, sample, machine.threads)
-    if why:
-        console.say(f"decoder: {decoder.name if decoder else 'CPU'}: {why}")
-    return decoder
+def _closing(decoder: Decoder | None) -> AbstractContextManager[object]:
+    return closing(decoder) if decoder else nullcontext()
 
 
 def _shuffle(label: np.ndarray, listing: Listing, seed: int) -> np.ndarray:
