@@ -203,6 +203,8 @@ def _notes(recipe: Recipe, precision: str, machine: Machine) -> tuple[str, ...]:
     if recipe.precision == "auto" and precision == "fp32":
         notes.append(f"this {machine.device} has no bfloat16 arithmetic: training in fp32, slower")
     notes += _note_reduction(recipe)
+    if 0 < recipe.data.shuffle_window < recipe.batch:
+        notes.append("data.shuffle_window is smaller than a batch: neighbours train together")
     if machine.device == "cuda":
         notes.append("the sample kernel has no GPU back end yet: batches are made on the CPU")
     if recipe.data.shuffle_labels:

@@ -137,3 +137,30 @@ def test_training_goes_through_damage_and_lists_all_of_it_by_hash_and_reason(tmp
     assert main(["data", "verify", str(root), "-q"]) == 20
     with pytest.raises(DataError, match="limit 5%"):
         fit(recipe, out=tmp_path / "third")
+
+
+@pytest.mark.parametrize("group", ["", r"^zzz(\d)"])
+def test_a_cut_by_patients_of_whom_none_is_known_does_not_train(tmp_path, group):
+    recipe = small_recipe(write_pictures(tmp_path / "pictures"))
+    recipe = replace(recipe, data=replace(recipe.data, split="group", group=group))
+    with pytest.raises(DataError, match=r"nothing says whose an image is: give --data.group"):
+        listing.list_data(recipe, Logged())
+
+
+def test_images_of_nobody_known_are_counted_in_a_cut_by_patients(tmp_path):
+    recipe = small_recipe(write_pictures(tmp_path / "pictures"))
+    recipe = replace(recipe, data=replace(recipe.data, split="group", group=r"flat-(\d+)-"))
+    found = listing.list_data(recipe, Logged()).differences
+    assert any("16 of 33 images are of nobody known" in line for line in found), found
+
+
+def test_a_stream_stamps_copies_once_it_has_read_every_file(tmp_path):
+    root = write_pictures(tmp_path / "pictures")
+    receipts = []
+    for feed in ("pack", "stream"):
+        recipe = small_recipe(root)
+        recipe = replace(recipe, data=replace(recipe.data, feed=feed))
+        receipts.append(fit(recipe, out=tmp_path / feed))
+    packed, streamed = receipts
+    assert streamed.data["copies_across"] == packed.data["copies_across"]
+    assert streamed.verdict == packed.verdict and "LEAK" in streamed.verdict

@@ -122,7 +122,9 @@ def test_ctrl_c_keeps_what_was_done_and_the_next_build_goes_on(root, tmp_path, m
     assert not list(tmp_path.glob("packs/*.building"))
 
 
-@pytest.mark.parametrize("hurt", ["torn line", "lost pixels", "nonsense", "no journal", "spare"])
+@pytest.mark.parametrize(
+    "hurt", ["torn line", "lost pixels", "nonsense", "no journal", "spare", "format"]
+)
 def test_an_unfinished_pack_that_was_hurt_is_taken_up_where_it_can_be(root, tmp_path, hurt):
     manifest = list_tree(root)
     with pytest.raises(KeyboardInterrupt):
@@ -135,6 +137,8 @@ def test_an_unfinished_pack_that_was_hurt_is_taken_up_where_it_can_be(root, tmp_
         os.truncate(pixels, 500)
     elif hurt == "nonsense":
         journal.write_text("[]\n")
+    elif hurt == "format":
+        journal.write_text(journal.read_text().replace('"format": ', '"format": 9'))
     elif hurt == "no journal":
         journal.unlink()
     else:

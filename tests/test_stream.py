@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +17,7 @@ from pictures import small_recipe, write_pictures
 from test_feed import AUGMENT, TINY, assert_same, join, keep, stream
 from trees import CLASSES, draw, encode, list_tree, write_tree
 
+from foveate.dataloaders import sources
 from foveate.dataloaders.errors import DataError
 from foveate.dataloaders.feed import stream as streaming
 from foveate.dataloaders.feed.feed import Feed, Shuffle
@@ -257,3 +260,27 @@ def test_what_one_rank_of_a_stream_found_unreadable_the_others_learn(tmp_path):
     assert leader.quarantined() == reader.quarantined() != []
     for prepared in (reader, leader):
         prepared.store.close()
+
+
+def test_contents_that_change_between_epochs_stop_a_stream(tmp_path):
+    manifest = hurt_tree(tmp_path, (), 8)
+    feed = Feed(stream(manifest), everyone(manifest), AUGMENT, 1)
+    feed.train(0, 8, TINY)
+    path = tmp_path / manifest.files[3]
+    stat, data = path.stat(), bytearray(path.read_bytes())
+    data[-40] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with pytest.raises(DataError, match="other contents than in the epoch before"):
+        feed.train(8, 8, TINY)
+
+
+def test_a_file_larger_than_any_image_is_quarantined_unread(tmp_path, monkeypatch):
+    manifest = hurt_tree(tmp_path, (), 40)
+    large = max(manifest.bytes.tolist())
+    chosen = manifest.bytes.tolist().index(large)
+    monkeypatch.setattr(sources, "LARGEST", large - 1)
+    monkeypatch.setattr(sources, "read_source", None)
+    loaded = sources.load(manifest, chosen)
+    assert loaded.reason == sources.TOO_LARGE and not loaded.levels
+    assert loaded.sha256 == sha256((tmp_path / manifest.files[chosen]).read_bytes()).digest()

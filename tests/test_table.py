@@ -192,7 +192,24 @@ def test_a_balance_by_a_table_without_weights_is_refused(root):
         replace(recipe, data=replace(recipe.data, balance="table"))
     table = str(root.parent / "split.csv")
     recipe = replace(
-        recipe, data=replace(recipe.data, need_test=False, balance="table", table=table)
+        recipe,
+        data=replace(recipe.data, need_test=False, split="table", balance="table", table=table),
     )
     with pytest.raises(DataError, match="no column 'weight'"):
         list_data(recipe, Logged())
+
+
+def test_a_table_whose_parts_would_be_passed_over_is_refused(root):
+    cut(root)
+    recipe = by_table(root, need_test=False)
+    recipe = replace(recipe, data=replace(recipe.data, split="label"))
+    with pytest.raises(DataError, match=r"give --data.split table, or a table without the column"):
+        list_data(recipe, Logged())
+
+
+def test_a_cut_is_not_written_over_another_one(root, capsys):
+    assert cut(root) == 0 and cut(root) == 0
+    before = (root.parent / "split.csv").read_bytes()
+    assert cut(root, "--seed", "7") == 20
+    assert "is there and is not this cut" in capsys.readouterr().err
+    assert (root.parent / "split.csv").read_bytes() == before

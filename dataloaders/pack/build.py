@@ -177,7 +177,7 @@ def _state_cost(work: _Work, beside: Path) -> None:
         raise StorageError(
             f"the pack needs about {needed / 1e9:.1f} GB and {shelf} has {free / 1e9:.1f} "
             f"GB free; free space, set FOVEATE_CACHE to a larger disk, or store images smaller: "
-            f"--data.reduce {side // 2 or 512}"
+            "--data.reduce SIDE"
         )
     work.say(
         f"the pack will take about {_size(needed)} of the {_size(free)} free in {shelf}: "

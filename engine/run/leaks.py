@@ -18,8 +18,8 @@ class Leaks:
     groups: dict[str, int] | None
     """Groups (patients); None where nothing says whose an image is."""
     copies: dict[str, int] | None
-    """Images of the second split whose bytes are in the first as well; None for a stream, which
-    has not read them yet."""
+    """Images of the second split whose bytes are in the first as well; None for a stream that
+    has not read them all."""
 
     def say(self, split: str) -> str:
         """One sentence on what makes the scores of `split` too high; "" where nothing does."""
@@ -36,7 +36,8 @@ def find_leaks(
     overlaps: dict[str, int] | None, store: Store, members: Mapping[str, np.ndarray]
 ) -> Leaks:
     """The leaks of a split; what cannot be read is in no split."""
-    if not store.content_sha256:
+    everyone = np.unique(np.concatenate(list(members.values())))
+    if not store.sha256[everyone].any(axis=1).all():
         return Leaks(overlaps, None)
     bad = np.array(list(store.unreadable), np.int64)
     readable = {name: np.setdiff1d(found, bad) for name, found in members.items()}

@@ -38,7 +38,7 @@ class Listing:
     @property
     def grouped(self) -> bool:
         """Whether anything says whose an image is; else `overlaps` says nothing."""
-        return bool((self.manifest.group != np.array(self.manifest.files)).any())
+        return bool(_known(self.manifest).any())
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Split -> class -> images."""
@@ -109,6 +109,7 @@ def list_data(recipe: Recipe, console: Console) -> Listing:
     )
     table = read_table(expand(data.table)) if data.table else None
     manifest = table.apply_groups(manifest) if table else manifest
+    _check_use(data, manifest, table)
     members = _cut(recipe, manifest, table)
     overlaps = {name: overlap(manifest, *pair) for name, pair in pair_splits(members).items()}
     if data.split == "group" and overlaps["train and val"]:
@@ -133,6 +134,26 @@ def _cut(recipe: Recipe, manifest: Manifest, table: Table | None) -> dict[str, n
     return {"train": train, "val": val, "test": manifest.members(data.test)}
 
 
+def _check_use(data: Data, manifest: Manifest, table: Table | None) -> None:
+    """Raise DataError where the split that was asked for would be another one in silence."""
+    if data.split == "group" and data.holdout and not _known(manifest).any():
+        raise DataError(
+            "data.split is group, and nothing says whose an image is: give --data.group PATTERN "
+            "that finds the patient in a file name, a --data.table with a column group, or "
+            "--data.split label, which cuts image by image"
+        )
+    if table and table.part and data.split != "table":
+        raise DataError(
+            f"{table.path} says which part an image is in, and data.split is {data.split}; give "
+            "--data.split table, or a table without the column part"
+        )
+
+
+def _known(manifest: Manifest) -> np.ndarray:
+    """(M,) bool: whether anything says whose an image is."""
+    return manifest.group != np.array(manifest.files)
+
+
 def _differences(data: Data, manifest: Manifest, table: Table | None) -> tuple[str, ...]:
     lines = []
     if table and (absent := table.count_absent(manifest)):
@@ -148,6 +169,12 @@ def _differences(data: Data, manifest: Manifest, table: Table | None) -> tuple[s
         for name, wanted in zip(manifest.classes, expected, strict=False):
             if part and found[name] != wanted:
                 lines.append(f"{part}/{name}: {found[name]:,} images, {wanted:,} expected")
+    nobody = len(manifest) - int(_known(manifest).sum())
+    if data.split == "group" and nobody:
+        lines.append(
+            f"{nobody:,} of {len(manifest):,} images are of nobody known (data.group): each counts "
+            "as a patient of its own"
+        )
     if manifest.strangers:
         lines.append(f"{manifest.strangers} files that are no images were passed over")
     return (*lines, *manifest.notes)

@@ -39,7 +39,13 @@ class Prepared:
     label: np.ndarray
     """(M,) int64 labels to train on; shuffled for a negative control."""
     splits: dict[str, Members]
-    leaks: Leaks
+
+    @property
+    def leaks(self) -> Leaks:
+        """What splits have in common. A stream knows its copies once it has read every file."""
+        listing = self.listing
+        overlaps = listing.overlaps if listing.grouped else None
+        return find_leaks(overlaps, self.store, listing.members)
 
     def feed(self, split: str, recipe: Recipe) -> Feed:
         """Batches of one split; only the training split is ever shuffled."""
@@ -124,8 +130,7 @@ def prepare(
         for name, found in listing.members.items()
         if len(found)
     }
-    leaks = find_leaks(listing.overlaps if listing.grouped else None, store, listing.members)
-    return Prepared(listing, store, label, splits, leaks)
+    return Prepared(listing, store, label, splits)
 
 
 def is_same_data(prepared: Prepared, data_sha256: str, listing_sha256: str) -> bool:

@@ -29,6 +29,7 @@ def split(
     cut = cut_groups(
         label, np.array(group), shares, stratify=stratify, seed=seed, names=tuple(names.tolist())
     )
+    _keep_other(out, dict(zip(found.files, cut.part.tolist(), strict=True)))
     try:
         write_table(out, zip(found.files, cut.part.tolist(), group, strict=True))
     except OSError as error:
@@ -43,6 +44,16 @@ def split(
         "by": by,
     }
     return cut, said
+
+
+def _keep_other(out: Path, part: dict[str, str]) -> None:
+    """A table says what a run was tested on: raise DataError rather than write over another cut."""
+    try:
+        before = read_table(out).part if out.exists() else part
+    except DataError:
+        before = {}
+    if before != part:
+        raise DataError(f"{out} is there and is not this cut; give another --out, or delete it")
 
 
 def describe_cut(cut: Cut, said: dict[str, Any]) -> str:

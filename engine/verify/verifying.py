@@ -106,13 +106,13 @@ def _find_groups(found: Found, pattern: str, table: Table | None) -> list[str]:
     if table and table.group:
         return [table.group.get(name, "") for name in found.files]
     own = [find_group(pattern, name) for name in found.files] if pattern else []
+    if pattern and all(key == name for key, name in zip(own, found.files, strict=True)):
+        raise DataError(f"--group {pattern!r} finds no patient in any file name; mend it")
     return ["" if key == name else key for key, name in zip(own, found.files, strict=False)]
 
 
 def _say_patients(group: list[str], request: Request) -> str:
     known = sum(map(bool, group))
-    if not known and request.group:
-        return "the pattern finds none in any file name: mend --group"
     if not known:
         return "not known: --group PATTERN or --table CSV says whose an image is"
     unknown = f"; {len(group) - known:,} images of nobody known" if known < len(group) else ""
