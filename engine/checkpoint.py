@@ -23,6 +23,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
+from ..dataloaders.durable import sync as _sync
 from ..dataloaders.errors import StorageError
 from .ranks.world import World
 
@@ -199,11 +200,3 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
 def _hash(body: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -92,8 +92,12 @@ def this_machine(world: World | None = None) -> Machine:
         memory = torch.cuda.get_device_properties(world.local).total_memory
         bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         return Machine("cuda", threads, bf16, memory, world.size)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Machine("cpu", threads, _cpu_multiplies_bf16(), memory, world.size)
+    return Machine("cpu", threads, _cpu_multiplies_bf16(), host_memory(), world.size)
+
+
+def host_memory() -> int:
+    """Bytes of the machine's own memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def make_plan(recipe: Recipe, machine: Machine, *, train_images: int, held_out_images: int) -> Plan:

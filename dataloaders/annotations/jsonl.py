@@ -22,7 +22,7 @@ from ..errors import DataError
 from .exact import find_exact
 from .rows import Rows, check_box, check_extent, close_classes, number_classes
 from .shapes import bound_polygons, scale_of
-from .stream import LONGEST, parse_json
+from .stream import LONGEST, open_text, parse_json
 from .table import BOX, CROWD, DIFFICULT, NONE, POLYGON, Annotations, Column, Kept
 from .wrong import Malformed, check_whole, place_error
 
@@ -79,21 +79,14 @@ def _take_line(raw: _Raw, item: Any) -> None:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            number = 0
-            while line := file.readline(LONGEST):
-                number += 1
-                if len(line) == LONGEST:
-                    raise place_error(path, f"line {number}", f"more than {LONGEST:,} characters")
-                if line.strip():
-                    yield number, line
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {error.strerror}; mend the path or its permissions"
-        ) from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is not UTF-8; save it as UTF-8 again") from None
+    with open_text(path) as file:
+        number = 0
+        while line := file.readline(LONGEST):
+            number += 1
+            if len(line) == LONGEST:
+                raise place_error(path, f"line {number}", f"more than {LONGEST:,} characters")
+            if line.strip():
+                yield number, line
 
 
 def _image(item: dict[str, Any], number: int, images: dict[str, Column]) -> tuple[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -48,9 +49,16 @@ def walk(path: Path, rows: Collection[str]) -> Iterator[tuple[str, Any, int]]:
 
     Raises DataError with file and character where the file is no such JSON.
     """
+    with open_text(path) as file:
+        yield from _Reader(file, path).members(rows)
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[TextIO]:
+    """A text file to read. DataError where that, or its being UTF-8, fails while it is open."""
     try:
         with open(path, encoding="utf-8-sig") as file:
-            yield from _Reader(file, path).members(rows)
+            yield file
     except OSError as error:
         raise DataError(
             f"{path} cannot be read: {error.strerror}; mend the path or its permissions"

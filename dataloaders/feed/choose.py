@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..decoders.decode import Unreadable
 from ..errors import DataError
 from ..manifest import Manifest
-from ..pack.build import pack_folder, unfinished
-from ..pack.layout import is_whole, spread
-from ..sources import load
+from ..pack.build import measure_images, pack_folder, show_size, unfinished
+from ..pack.layout import is_whole
 
 MEMORY_SHARE = 0.6
 """Of a device's memory, for a resident pack: model, optimizer and activations want theirs."""
@@ -52,17 +49,10 @@ def survey(
         return Survey(len(manifest), size, True, free, 0.0)
     begun = unfinished(folder) / "pixels.npy"
     free += begun.stat().st_size if begun.exists() else 0  # of the pack's own bytes
-    sizes, spent = [], []
-    for number in spread(len(manifest), samples):
-        began = time.perf_counter()
-        try:
-            levels = load(manifest, number, side).levels
-        except (DataError, Unreadable):
-            continue
-        spent.append(time.perf_counter() - began)
-        sizes.append(sum(level.nbytes for level in levels))
-    size = int(np.mean(sizes or [0]) * len(manifest))
-    return Survey(len(manifest), size, False, free, float(np.median(spent or [0.0])))
+    measured = measure_images(manifest, side, samples)
+    size = int(np.mean([size for size, _ in measured] or [0]) * len(manifest))
+    image_s = float(np.median([spent for _, spent in measured] or [0.0]))
+    return Survey(len(manifest), size, False, free, image_s)
 
 
 def choose_feed(
@@ -73,13 +63,13 @@ def choose_feed(
     `memory` is that of the device in bytes; `resident`: the device's kernels read its own memory.
     Raises DataError where what was asked for does not fit.
     """
-    size, free = _gigabytes(found.pack_bytes), _gigabytes(found.disk_free)
+    size, free = show_size(found.pack_bytes), show_size(found.disk_free)
     fits_memory = found.pack_bytes <= MEMORY_SHARE * memory
     fits_disk = found.is_packed or found.pack_bytes <= DISK_SHARE * found.disk_free
     if asked == "resident" and not fits_memory:
         raise DataError(
             f"data.feed is resident, and {size} of pixels do not fit {MEMORY_SHARE:.0%} of "
-            f"{_gigabytes(memory)} of memory; give --data.feed pack, or a smaller --data.reduce"
+            f"{show_size(memory)} of memory; give --data.feed pack, or a smaller --data.reduce"
         )
     if asked != "auto":
         return asked, "asked for"
@@ -87,18 +77,14 @@ def choose_feed(
     if not fits_disk:
         return "stream", (
             f"a pack would take {size} and {free} are free: files are decoded in every epoch, "
-            f"at about {rate}, {_gigabytes(STREAM_SHARE * memory)} ahead of use at most, and "
+            f"at about {rate}, {show_size(STREAM_SHARE * memory)} ahead of use at most, and "
             "damage is found on the way (`foveate data verify` finds it before); --data.reduce "
             "makes a pack smaller"
         )
     if resident and fits_memory:
-        return "resident", f"{size} of decoded pixels fit in {_gigabytes(memory)} of device memory"
+        return "resident", f"{size} of decoded pixels fit in {show_size(memory)} of device memory"
     why = f"{size} of decoded pixels, memory-mapped"
     why += "; they lie in the cache already" if found.is_packed else f"; decoded once, at {rate}"
     if found.pack_bytes > memory:
         why += "; larger than memory: --data.shuffle-window 20000 would read it in runs"
     return "pack", why
-
-
-def _gigabytes(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

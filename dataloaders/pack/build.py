@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy as np
 
 from ..decoders.contract import AGREES, Decoder
 from ..decoders.decode import Unreadable, decode_frames
+from ..durable import sync as _sync
 from ..errors import DataError, StorageError
 from ..manifest import Manifest
 from ..sources import check_sources, load_all, prepare_levels
@@ -89,16 +91,24 @@ def pack_arrays(images: Sequence[np.ndarray], side: int = 0) -> Pack:
     return Pack(Path(), pixels, writer.start, writer.shape, writer.sha256, "", {}, writer.crc32)
 
 
-def estimate_bytes(manifest: Manifest, side: int = 0, samples: int = 32) -> int:
-    """About how large the pack will be, from the decoded size of a few images."""
-    sizes = []
+def measure_images(manifest: Manifest, side: int = 0, samples: int = 32) -> list[tuple[int, float]]:
+    """(bytes with all levels, seconds of one thread) of a few images, of those that can be read."""
+    found = []
     for number in spread(len(manifest), samples):
+        began = time.perf_counter()
         try:
             data = (manifest.root / manifest.files[number]).read_bytes()
             pixels = decode_frames(data, manifest.window, manifest.allow_phi)[0]
-        except (Unreadable, OSError):
+        except (Unreadable, OSError):  # whoever reads them all will say so
             continue
-        sizes.append(sum(level.nbytes for level in prepare_levels(b"", pixels, side).levels))
+        size = sum(level.nbytes for level in prepare_levels(b"", pixels, side).levels)
+        found.append((size, time.perf_counter() - began))
+    return found
+
+
+def estimate_bytes(manifest: Manifest, side: int = 0, samples: int = 32) -> int:
+    """About how large the pack will be, from the decoded size of a few images."""
+    sizes = [size for size, _ in measure_images(manifest, side, samples)]
     return int(np.mean(sizes or [0]) * len(manifest))
 
 
@@ -180,7 +190,7 @@ def _state_cost(work: _Work, beside: Path) -> None:
             "--data.reduce SIDE"
         )
     work.say(
-        f"the pack will take about {_size(needed)} of the {_size(free)} free in {shelf}: "
+        f"the pack will take about {show_size(needed)} of the {show_size(free)} free in {shelf}: "
         f"{images:,} images" + (f" with a shorter side of {side} px" if side else "")
     )
 
@@ -251,14 +261,6 @@ def _name(manifest: Manifest, writer: Writer) -> list[dict[str, str]]:
     ]
 
 
-def _sync(path: Path) -> None:
-    """Make a file, or the names in a folder, survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _size(count: float) -> str:
+def show_size(count: float) -> str:
+    """Bytes for a person: "1.2 GB", "802 MB"."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from ..durable import sync
 from ..errors import DataError
 
 NAME = "foveate.sha256"
@@ -118,6 +119,7 @@ def write_whole(path: Path, data: bytes, private: bool) -> None:
             file.flush()
             os.fsync(handle)
         os.replace(beside, path)
+        sync(path.parent)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 
@@ -20,7 +19,7 @@ from ...dataloaders.order import balance, permutation
 from ...dataloaders.pack.build import find_or_build
 from ...dataloaders.verify.quarantine import hold_to_record
 from ...dataloaders.verify.record import read_record
-from ..plan import Machine
+from ..plan import Machine, host_memory
 from ..ranks.world import World
 from ..recipe import Recipe
 from .console import Console
@@ -98,13 +97,14 @@ class Prepared:
 def decide_feed(recipe: Recipe, listing: Listing, machine: Machine) -> tuple[str, str]:
     """(pack, resident or stream; why), from the recipe, a look at the disk and a few images."""
     data = recipe.data
+    if data.feed in ("pack", "stream"):  # nothing to find out
+        return data.feed, "asked for"
     found = survey(listing.manifest, cache_folder(), data.reduce, name_of(data.decoder))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return choose_feed(
         data.feed,
         found,
         threads=machine.threads,
-        memory=memory,
+        memory=host_memory(),
         resident=False,  # batches are made on the CPU, from the page cache
     )
 
@@ -149,12 +149,11 @@ def _open(
     record = read_record(manifest.root, cache_folder())
     decoder = make_decoder(recipe.data.decoder, machine.threads, world.local)
     if mode == "stream":
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return Stream(
             manifest,
             device=cpu,
             threads=machine.threads,
-            budget=int(STREAM_SHARE * memory) // world.local_size,
+            budget=int(STREAM_SHARE * host_memory()) // world.local_size,
             side=side,
             record=record,
             decoder=decoder,
