@@ -35,8 +35,8 @@ from foveate.dataloaders.folder import find_classes, scan
 from foveate.dataloaders.pack.build import find_or_build
 from foveate.dataloaders.phantoms.oct import write_oct
 from foveate.engine.run.listing import cache_folder
+from foveate.kernels.sample.augment import Augment
 from foveate.kernels.sample.op import sample
-from foveate.kernels.sample.params import Augment
 
 SIZE, BATCH, MEAN, STD = 224, 32, (0.25,), (0.22,)
 AUGMENT = Augment(area=(0.6, 1.0), ratio=(0.8, 1.25), flip=0.5, brightness=0.2, contrast=0.2)

@@ -23,7 +23,7 @@ class Batch:
     shape: Tensor
     """(N,3) int32: height, width and channels of that level."""
     params: Tensor
-    """(N,P) int32: draws already resolved on the host; columns in `kernels/sample/params.py`."""
+    """(N,P) int32: draws already resolved on the host; columns in `kernels/sample/columns.py`."""
     target: dict[str, Tensor]
     """Dense tensors only: "label" (N,) int64; boxes and polygons as rows plus offsets."""
     index: Tensor

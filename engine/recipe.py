@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from ..dataloaders.split.table import hash_table
-from ..kernels.sample.params import Augment
+from ..kernels.sample.augment import Augment
 from .data import Data as Data
 from .data import Twin as Twin
 from .failure import RecipeError

@@ -13,10 +13,14 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+
+PREFERRED = {"cpu": ("cpu",), "cuda": ("triton", "cuda")}
+"""Back ends by device type, the best first."""
 
 OPS: dict[str, Op] = {}
 """Every operation by name; filled as their modules are imported (`load` imports them all)."""
@@ -39,7 +43,7 @@ class Op:
     reference: Callable[..., torch.Tensor]
     """Written for clarity; takes `dtype` and computes in float64 when that is float64."""
     backends: Mapping[str, Callable[..., torch.Tensor]]
-    """By device type: {"cpu": ..., "cuda": ...}. Same arguments as the reference."""
+    """{"cpu": ..., "triton": ..., "cuda": ...}, the last two for cards. Arguments as above."""
     examples: Callable[[], list[Example]]
     """Small calls on the CPU that cover the odd cases; tests and benchmarks run all of them."""
     traffic: Callable[..., int]
@@ -48,16 +52,17 @@ class Op:
     def __post_init__(self) -> None:
         OPS[self.name] = self
 
-    def choose(self, device: torch.device) -> Callable[..., torch.Tensor]:
-        """The function for a device. NotImplementedError if there is none."""
-        if device.type not in self.backends:
-            there = ", ".join(sorted(self.backends)) or "nothing"
-            raise NotImplementedError(f"{self.name} has no back end for {device}, only for {there}")
-        return self.backends[device.type]
+    def choose(self, device: torch.device) -> str:
+        """The name of the back end for a device. NotImplementedError if there is none."""
+        for name in PREFERRED.get(device.type, ()):
+            if name in self.backends and (name != "triton" or find_spec("triton")):
+                return name
+        there = ", ".join(sorted(self.backends)) or "nothing"
+        raise NotImplementedError(f"{self.name} has no back end for {device}, only {there}")
 
-    def run(self, first: torch.Tensor, *args: Any, **settings: Any) -> torch.Tensor:
-        """Call the back end of the device that the first tensor is on."""
-        return self.choose(first.device)(first, *args, **settings)
+    def run(self, first: torch.Tensor, *args: Any, backend: str = "", **settings: Any) -> Any:
+        """Call `backend`, or the one of the device that the first tensor is on."""
+        return self.backends[backend or self.choose(first.device)](first, *args, **settings)
 
 
 def load() -> dict[str, Op]:

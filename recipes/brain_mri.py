@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from foveate.engine.classification import Classification
 from foveate.engine.recipe import Claim, Data, Optimizer, Recipe, Schedule, Twin
-from foveate.kernels.sample.params import Augment
+from foveate.kernels.sample.augment import Augment
 
 CLASSES = ("glioma_tumor", "meningioma_tumor", "no_tumor", "pituitary_tumor")
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from foveate.engine.classification import Classification
 from foveate.engine.recipe import Claim, Data, Optimizer, Recipe, Schedule, Twin
-from foveate.kernels.sample.params import Augment
+from foveate.kernels.sample.augment import Augment
 
 CLASSES = ("NORMAL", "PNEUMONIA")
 

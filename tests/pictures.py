@@ -11,7 +11,7 @@ from PIL import Image
 
 from foveate.engine.classification import Classification
 from foveate.engine.recipe import Data, Optimizer, Recipe, Schedule
-from foveate.kernels.sample.params import Augment
+from foveate.kernels.sample.augment import Augment
 
 CLASSES = ("flat", "steep")
 

@@ -19,7 +19,7 @@ from foveate.dataloaders.pack.build import find_or_build
 from foveate.dataloaders.sources import load, load_all
 from foveate.engine.failure import RecipeError
 from foveate.engine.recipe import Data, Recipe, recipe_hash
-from foveate.kernels.sample.params import Augment
+from foveate.kernels.sample.augment import Augment
 
 CLASSES = ("flat", "steep")
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from foveate.kernels import draws
-from foveate.kernels.sample import params as p
+from foveate.kernels.sample import columns as p
+from foveate.kernels.sample.augment import Augment
 from foveate.kernels.sample.examples import EVERYTHING
-from foveate.kernels.sample.params import Augment, plain, resolve
+from foveate.kernels.sample.params import plain, resolve
 
 FULL = 0xFFFFFFFF
 RANDOM123 = [  # kat_vectors of Random123 1.14: philox4x32, 10 rounds
@@ -133,7 +134,7 @@ def test_a_crop_that_never_fits_falls_back_to_the_largest_centred_one():
 
 def test_without_ranges_the_window_is_the_fitted_one():
     shape = np.array([[496, 768, 1], [31, 30, 3]])
-    assert torch.equal(rows_for(Augment(), shape, 8), torch.from_numpy(plain("squash", shape, 8)))
+    assert torch.equal(rows_for(Augment(), shape, 8), torch.from_numpy(plain(Augment(), shape, 8)))
     square = rows_for(Augment(fit="crop"), shape, 8)[:, :4] / p.ONE
     assert square.tolist() == [[0, 136, 496, 496], [0, 0, 30, 30]]
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as tv
 
-from foveate.kernels.sample import params as p
+from foveate.kernels.sample import columns as p
+from foveate.kernels.sample.augment import Augment
 from foveate.kernels.sample.examples import EVERYTHING, scans
 from foveate.kernels.sample.op import sample, warm
-from foveate.kernels.sample.params import Augment, at_level, choose_level, plain, resolve
+from foveate.kernels.sample.params import at_level, choose_level, plain, resolve, rotate
 from foveate.kernels.sample.reference import filters, reference, taps
 
 LEVEL = 0.01 / 255  # the agreement with torchvision's float chain, of one 8-bit level
@@ -86,7 +87,7 @@ def test_tiny_crops_and_16_bits_are_torchvisions():
 def test_rotation_is_torchvisions_to_the_rounding_of_its_matrix(source, degrees):
     pixels, start, shape = scans(SOURCES[source])
     rows = rows_for(Augment(flip=0.5), shape, 64).numpy()
-    p.rotate(rows, degrees, 64)
+    rotate(rows, degrees, 64)
     rows = torch.from_numpy(rows)
     ours = sample(pixels, start, shape, rows, size=64, channels=3, **RAW[3])
     for n in range(len(start)):
@@ -246,8 +247,8 @@ def test_all_65536_halves_come_back_unchanged():
      (32767, 9, 6)],
 )  # fmt: skip
 def test_the_level_read_is_the_coarsest_that_still_shrinks_by_two(side, levels, expected):
-    rows = plain("squash", np.array([[side, side + 1, 1]]).clip(max=32767), 224)
-    assert choose_level(rows, 224, np.array([levels])).tolist() == [expected]
+    rows = plain(Augment(), np.array([[side, side + 1, 1]]).clip(max=32767), 224)
+    assert choose_level(rows, np.array([levels])).tolist() == [expected]
     small = at_level(rows, np.array([expected]))
     assert small[0, p.HEIGHT] == side * p.ONE >> expected
     assert np.array_equal(small[0, 4:], rows[0, 4:])
@@ -260,7 +261,7 @@ def test_a_mip_level_gives_nearly_the_same_picture():
     half = image.reshape(256, 2, 320, 2).mean(axis=(1, 3)).round().astype(np.uint8)
     shape = torch.tensor([[512, 640, 1]], dtype=torch.int32)
     rows = rows_for(Augment(area=(0.7, 0.9), flip=0.5), shape, 64)
-    level = choose_level(rows.numpy(), 64, np.array([3]))
+    level = choose_level(rows.numpy(), np.array([3]))
     assert level.tolist() == [1]
     small = torch.from_numpy(at_level(rows.numpy(), level))
     start = torch.zeros(1, dtype=torch.int64)
@@ -284,11 +285,11 @@ def test_an_impossible_range_is_refused_by_the_name_of_its_field(field, value):
 
 def test_sides_and_sizes_that_do_not_fit_q16_are_refused():
     with pytest.raises(ValueError, match="sides must be 1 to 32767"):
-        plain("squash", np.array([[32768, 10, 1]]), 8)
+        plain(Augment(), np.array([[32768, 10, 1]]), 8)
     with pytest.raises(ValueError, match="sides must be 1 to 32767"):
-        plain("squash", np.array([[10, 0, 1]]), 8)
+        plain(Augment(), np.array([[10, 0, 1]]), 8)
     with pytest.raises(ValueError, match="size must be 1 to 16383"):
-        plain("squash", np.array([[10, 10, 1]]), 0)
+        plain(Augment(), np.array([[10, 10, 1]]), 0)
     with pytest.raises(ValueError, match="index and epoch must be"):
         resolve(Augment(), np.ones((2, 3), int), 8, seed=1, epoch=[0], index=[0])
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ...kernels.sample.params import LONGEST
+from ...kernels.sample.columns import LONGEST
 from ..errors import DataError
 from . import pillow
 

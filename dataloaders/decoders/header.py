@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ...kernels.sample.params import LONGEST
+from ...kernels.sample.columns import LONGEST
 from .decode import PIXELS
 
 SEGMENTS = 1000

@@ -20,7 +20,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from ...kernels.sample.params import LONGEST
+from ...kernels.sample.columns import LONGEST
 from ..decoders.decode import PIXELS, Unreadable, is_dicom
 from ..errors import DataError
 from .identifying import Findings, find_identifying

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ...kernels.sample.params import Augment, at_level, choose_level, plain, resolve
+from ...kernels.sample.augment import Augment
+from ...kernels.sample.params import at_level, choose_level, plain, resolve
 from ..batch import Batch
 from ..order import Order
 from .members import Members, refuse_many
@@ -93,7 +94,7 @@ class Feed:
         for places, wanted in zip(clipped, stretches, strict=True):
             held = self._take(places)
             valid = (wanted < end) & ~np.isin(self.members.number[places], list(self._bad))
-            params = plain(self.augment.fit, held.shape[:, 0], size)
+            params = plain(self.augment, held.shape[:, 0], size)
             yield self._batch(places, held, params, size, valid)
 
     def _take(self, places: np.ndarray) -> Held:
@@ -126,7 +127,7 @@ class Feed:
     def _batch(
         self, places: np.ndarray, held: Held, params: np.ndarray, size: int, valid: np.ndarray
     ) -> Batch:
-        level = choose_level(params, size, held.levels)
+        level = choose_level(params, held.levels)
         pixels, start, shape = held.cut(level)
         where = (pixels, torch.from_numpy(start), torch.from_numpy(shape))
         return self._batch_of(places, where, torch.from_numpy(at_level(params, level)), size, valid)

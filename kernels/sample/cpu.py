@@ -17,7 +17,7 @@ import torch
 
 from ..op import jit
 from ..pool import spread
-from .params import (
+from .columns import (
     AFFINE,
     BRIGHTNESS,
     COLOUR,

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from ..op import Example
-from .params import Augment, at_level, choose_level, plain, resolve
+from .augment import Augment
+from .params import at_level, choose_level, plain, resolve
 
 EVERYTHING = Augment(
     area=(0.08, 1.0), ratio=(0.75, 4 / 3), flip=0.5, flip_vertical=0.5, rotate=180.0,
@@ -44,7 +45,7 @@ def _example(
 ) -> Example:
     pixels, start, shape = scans(shapes, dtype)
     if augment is None:
-        rows = plain("squash", shape, size)
+        rows = plain(Augment(), shape, size)
     else:
         index = np.arange(len(shapes))
         rows = resolve(augment, shape, size, seed=7, epoch=index * 0 + 3, index=index)
@@ -55,8 +56,8 @@ def _example(
 
 def _mip() -> Example:
     """The second level of an odd-sided image: its window ends half a pixel outside."""
-    rows = plain("squash", np.array([[77, 69, 1]]), 16)
-    level = choose_level(rows, 16, np.array([4]))
+    rows = plain(Augment(), np.array([[77, 69, 1]]), 16)
+    level = choose_level(rows, np.array([4]))
     small = _example("mip level", [(38, 34, 1)], None, size=16, channels=1)
     args = (*small.args[:3], torch.from_numpy(at_level(rows, level)))
     return Example(small.name, args, small.settings)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..op import jit
+from .columns import Q
 from .cpu import blend, fill, gather, gather_rgb, table
-from .params import Q
 
 
 @jit

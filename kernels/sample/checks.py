@@ -1,0 +1,74 @@
+"""What `sample` refuses, before any back end runs: one ValueError that names the argument."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from .columns import COLUMNS, HEIGHT, LEFT, LONGEST, ONE, TOP, WIDTH, Q
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+
+def check_images(
+    pixels: torch.Tensor, start: torch.Tensor, shape: torch.Tensor, params: torch.Tensor
+) -> None:
+    """ValueError unless every image lies inside `pixels` and every window inside its image."""
+    count = len(start)
+    _check("pixels", pixels, (pixels.numel(),), (torch.uint8, torch.uint16))
+    _check("start", start, (count,), (torch.int64,))
+    _check("shape", shape, (count, 3), (torch.int32,))
+    _check("params", params, (count, COLUMNS), (torch.int32,))
+    if count == 0:
+        return
+    depth, sides = shape[:, 2].long(), shape[:, :2].long()
+    if not bool(((depth == 1) | (depth == 3)).all()):
+        raise ValueError("shape[:, 2] must be 1 or 3 channels")
+    if sides.min() < 1 or sides.max() > LONGEST:
+        raise ValueError(f"shape[:, :2] must be 1 to {LONGEST} pixels")
+    if start.min() < 0 or (start + sides.prod(dim=1) * depth).max() > pixels.numel():
+        raise ValueError(f"start and shape reach outside the {pixels.numel()} pixels there are")
+    corner, window = params[:, [TOP, LEFT]].long(), params[:, [HEIGHT, WIDTH]].long()
+    # Mip levels have floor(side / 2) pixels: a window may end less than a pixel beyond them.
+    excess = corner + window - (sides << Q)
+    if corner.min() < 0 or window.min() < 1 or excess.max() >= ONE:
+        raise ValueError("a window in params reaches outside its image")
+
+
+def check_levels(channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    """ValueError unless there is one finite mean and one positive std per channel."""
+    if channels not in (1, 3):
+        raise ValueError(f"channels must be 1 or 3, got {channels}")
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) != channels or not all(math.isfinite(value) for value in values):
+            raise ValueError(f"{name} must be {channels} finite numbers, got {values}")
+    if min(std) <= 0:
+        raise ValueError(f"std must be positive, got {std}")
+
+
+def check_out(out: torch.Tensor, shape: tuple[int, ...]) -> None:
+    """ValueError unless `out` has this shape (N,K,S,S), a known dtype and channels-last strides."""
+    if not 1 <= shape[-1] <= LONGEST // 2:
+        raise ValueError(f"size must be 1 to {LONGEST // 2} pixels, got {shape[-1]}")
+    if not out.permute(0, 2, 3, 1).is_contiguous():
+        raise ValueError(f"out must be stored channels-last, its strides are {out.stride()}")
+    _check("out", out.permute(0, 2, 3, 1), (shape[0], shape[2], shape[3], shape[1]), DTYPES)
+
+
+def _check(
+    name: str, tensor: torch.Tensor, shape: tuple[int, ...], dtypes: tuple[torch.dtype, ...]
+) -> None:
+    if tuple(tensor.shape) != shape or tensor.dtype not in dtypes:
+        raise ValueError(
+            f"{name} must be {shape} of {names(dtypes)},"
+            f" got {tuple(tensor.shape)} of {names((tensor.dtype,))}"
+        )
+    if not tensor.is_contiguous() or tensor.device.type != "cpu":
+        raise ValueError(f"{name} must be contiguous, on the CPU like the pixels")
+
+
+def names(dtypes: tuple[torch.dtype, ...]) -> str:
+    """`float32 or bfloat16`, for a message."""
+    return " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
