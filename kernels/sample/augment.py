@@ -71,7 +71,7 @@ class Augment:
     mixup: float = 0.0
     """MixUp: both parameters of the Beta distribution of the share; 0 is off."""
     cutmix: float = 0.0
-    """CutMix: the same; where both are on, each batch member takes either with equal chance."""
+    """CutMix: the same; where both are on, an image takes either with equal chance."""
     mix_chance: float = 1.0
     """Probability that an image is mixed at all."""
 
@@ -88,8 +88,8 @@ class Augment:
             value = getattr(self, name)
             pair = isinstance(value, tuple | list) and len(value) == 2 and all(map(_number, value))
             if not (pair and 0 < value[0] <= value[1] <= most):
-                allowed = f"(low, high) with 0 < low <= high <= {most:g}"
-                raise ValueError(f"{name} must be {allowed}, got {value!r}")
+                ends = f"(low, high) with 0 < low <= high <= {most:g}"
+                raise ValueError(f"{name} must be {ends}, got {value!r}")
 
 
 NAMES = {"fit": ("squash", "crop", "letterbox"), "border": ("constant", "edge", "reflect")}

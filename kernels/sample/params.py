@@ -246,7 +246,7 @@ def _erase(augment: Augment, rows: Rows, size: int, drawn: Drawn) -> None:
     low, high = augment.erase_ratio
     ratio = np.exp(_between((math.log(low), math.log(high)), tries[..., 1]))
     side = np.rint(np.sqrt(np.stack([area * ratio, area / ratio], axis=-1))).astype(np.int64)
-    fits: NDArray[np.bool_] = ((side >= 1) & (side < size)).all(axis=-1)
+    fits = np.all((side >= 1) & (side < size), axis=-1)
     start = np.floor(tries[..., 2:] * (size - side + 1)).astype(np.int64)
     row, first = np.arange(len(rows)), np.argmax(fits, axis=1)
     found = np.concatenate([start[row, first], side[row, first]], axis=1)
