@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..kernels.sample.columns import LONGEST
 from .failure import RecipeError
 from .ranks.world import World
 from .recipe import Recipe, recipe_hash, to_dict
@@ -160,6 +161,21 @@ def _check(recipe: Recipe, train_images: int) -> None:
         raise RecipeError("keep is best, but nothing is held out to choose by; set data.split")
     if min((recipe.size, *recipe.schedule.sizes)) < 32:
         raise RecipeError("size is under 32 pixels; models shrink images 32 times")
+    _check_augment(recipe)
+
+
+def _check_augment(recipe: Recipe) -> None:
+    augment, side = recipe.augment, max((recipe.size, *recipe.schedule.sizes))
+    if augment.stain and recipe.data.channels == 1:
+        raise RecipeError("augment.stain is for RGB images, and data.channels is 1; leave one out")
+    shear = math.radians(augment.shear)
+    longest = (2 + math.tan(shear)) / math.cos(shear) / augment.scale[0]  # a row of the matrix
+    reach = side * longest * (1.5 + augment.translate)
+    if reach > LONGEST:
+        raise RecipeError(
+            f"augment.scale {augment.scale[0]:g} with this shear and translate reaches "
+            f"{reach:,.0f} pixels away at size {side}, at most {LONGEST:,}; give a larger low end"
+        )
 
 
 def _divide(recipe: Recipe, world: int) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from pictures import small_recipe
 
@@ -11,6 +12,8 @@ from foveate.engine.catalog import find
 from foveate.engine.failure import RecipeError
 from foveate.engine.plan import Machine, make_plan
 from foveate.engine.recipe import Schedule
+from foveate.kernels.sample.augment import Augment
+from foveate.kernels.sample.params import resolve
 
 MACHINE = Machine("cpu", threads=2, bf16=True, memory_bytes=8 << 30)
 
@@ -75,6 +78,32 @@ def test_precision_auto_is_bf16_only_where_the_hardware_multiplies_it():
 def test_impossible_recipes_are_refused_with_the_field(change, says):
     with pytest.raises(RecipeError, match=says):
         plan(small_recipe(".", **change))
+
+
+def test_augmentation_that_cannot_be_done_is_refused_before_the_first_step():
+    recipe = small_recipe(".")
+    with pytest.raises(RecipeError, match=r"stain is for RGB images, and data\.channels is 1"):
+        plan(replace(recipe, augment=Augment(stain=0.1)))
+    plan(replace(recipe, augment=Augment(stain=0.1), data=replace(recipe.data, channels=3)))
+    wide = Augment(scale=(0.01, 1.0), shear=45.0, translate=1.0)
+    with pytest.raises(RecipeError, match=r"augment.scale 0.01 .* at size 512, at most 32,767"):
+        plan(replace(recipe, size=512, augment=wide))
+
+
+def test_whatever_the_plan_lets_through_can_be_drawn():
+    shape = np.tile([40, 50, 1], (500, 1))
+    for low, shear, translate in ((0.1, 30.0, 0.5), (0.4, 60.0, 1.0), (1.0, 60.0, 1.0)):
+        augment = Augment(rotate=180.0, scale=(low, low), shear=shear, translate=translate)
+        side = next(s for s in range(2048, 31, -32) if _is_planned(augment, s))
+        resolve(augment, shape, side, seed=1, epoch=0, index=np.arange(500))
+
+
+def _is_planned(augment, side):
+    try:
+        plan(replace(small_recipe("."), size=side, augment=augment))
+    except RecipeError:
+        return False
+    return True
 
 
 def test_keeping_the_best_needs_something_to_choose_by():
