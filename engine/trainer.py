@@ -114,9 +114,9 @@ class Trainer:
 
     def prepare(self, batch: Batch) -> Batch:
         """Raw pixels -> the batch on the device with its images cut, resized and normalised."""
-        data, pinned = self.recipe.data, self.device.type == "cuda"
-        shape = (len(batch.index), batch.size, batch.size, data.channels)
-        room = torch.empty(shape, dtype=DTYPES[self.plan.precision], pin_memory=pinned)
+        data = self.recipe.data
+        if batch.pixels.is_cuda:
+            batch = batch.to(self.device)
         image = sample(
             batch.pixels,
             batch.start,
@@ -126,8 +126,8 @@ class Trainer:
             channels=data.channels,
             mean=_spread(data.mean, data.channels),
             std=_spread(data.std, data.channels),
+            dtype=DTYPES[self.plan.precision],
             threads=self.plan.machine.threads,
-            out=room.permute(0, 3, 1, 2),
         )
         return replace(batch, image=image).to(self.device)
 

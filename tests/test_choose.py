@@ -18,7 +18,7 @@ SMALL = Survey(images=2000, pack_bytes=GB, is_packed=False, disk_free=40 * GB, i
 
 
 def choose(found: Survey, asked: str = "auto", **words: object) -> tuple[str, str]:
-    machine = {"threads": 2, "memory": 24 * GB, "resident": False} | words
+    machine = {"threads": 2, "memory": 24 * GB} | words
     return choose_feed(asked, found, **machine)
 
 
@@ -34,8 +34,8 @@ def choose(found: Survey, asked: str = "auto", **words: object) -> tuple[str, st
             "take 1.0 GB and 1.0 GB are free.*--data.re",
         ),
         (replace(SMALL, disk_free=1, is_packed=True), {}, "pack", "already"),
-        (SMALL, {"resident": True}, "resident", "1.0 GB of decoded pixels fit in 24.0 GB"),
-        (SMALL, {"resident": True, "memory": GB}, "pack", "memory-mapped"),
+        (SMALL, {"card": 24 * GB}, "resident", "1.0 GB of decoded pixels fit in 24.0 GB"),
+        (SMALL, {"card": GB}, "pack", "memory-mapped"),
         (
             replace(SMALL, pack_bytes=30 * GB),
             {},

@@ -56,20 +56,21 @@ def survey(
 
 
 def choose_feed(
-    asked: str, found: Survey, *, threads: int, memory: int, resident: bool
+    asked: str, found: Survey, *, threads: int, memory: int, card: int = 0
 ) -> tuple[str, str]:
     """(pack, resident or stream; why).
 
-    `memory` is that of the device in bytes; `resident`: the device's kernels read its own memory.
+    `memory` is the host's in bytes; `card` that of the GPU whose kernels cut the images, or 0.
     Raises DataError where what was asked for does not fit.
     """
     size, free = show_size(found.pack_bytes), show_size(found.disk_free)
-    fits_memory = found.pack_bytes <= MEMORY_SHARE * memory
+    fits_memory = found.pack_bytes <= MEMORY_SHARE * (card or memory)
     fits_disk = found.is_packed or found.pack_bytes <= DISK_SHARE * found.disk_free
     if asked == "resident" and not fits_memory:
         raise DataError(
             f"data.feed is resident, and {size} of pixels do not fit {MEMORY_SHARE:.0%} of "
-            f"{show_size(memory)} of memory; give --data.feed pack, or a smaller --data.reduce"
+            f"{show_size(card or memory)} of memory; give --data.feed pack, or a smaller "
+            "--data.reduce"
         )
     if asked != "auto":
         return asked, "asked for"
@@ -81,8 +82,8 @@ def choose_feed(
             "damage is found on the way (`foveate data verify` finds it before); --data.reduce "
             "makes a pack smaller"
         )
-    if resident and fits_memory:
-        return "resident", f"{size} of decoded pixels fit in {show_size(memory)} of device memory"
+    if card and fits_memory:
+        return "resident", f"{size} of decoded pixels fit in {show_size(card)} of device memory"
     why = f"{size} of decoded pixels, memory-mapped"
     why += "; they lie in the cache already" if found.is_packed else f"; decoded once, at {rate}"
     if found.pack_bytes > memory:

@@ -84,6 +84,7 @@ def _find(feed: Feed, numbers: Tensor, size: int) -> Batch:
 def _pictures(batch: Batch) -> np.ndarray:
     """(N,S,S) or (N,S,S,3) uint8 of what the kernel makes of a batch, before normalisation."""
     channels = int(batch.shape[:, 2].max())
+    batch = batch.to(batch.pixels.device)
     image = sample(
         batch.pixels,
         batch.start,
@@ -94,5 +95,5 @@ def _pictures(batch: Batch) -> np.ndarray:
         mean=(0.0,) * channels,
         std=(1.0,) * channels,
     )
-    levels = (image * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    levels = (image * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return levels[..., 0] if channels == 1 else levels

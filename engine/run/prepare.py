@@ -13,6 +13,7 @@ from ...dataloaders.decoders.contract import Decoder
 from ...dataloaders.feed.choose import STREAM_SHARE, choose_feed, survey
 from ...dataloaders.feed.feed import Feed, Shuffle
 from ...dataloaders.feed.members import Members, choose_members, refuse_many
+from ...dataloaders.feed.ring import Ring
 from ...dataloaders.feed.store import Packed, Resident, Store
 from ...dataloaders.feed.stream import Stream
 from ...dataloaders.order import balance, permutation
@@ -105,7 +106,7 @@ def decide_feed(recipe: Recipe, listing: Listing, machine: Machine) -> tuple[str
         found,
         threads=machine.threads,
         memory=host_memory(),
-        resident=False,  # batches are made on the CPU, from the page cache
+        card=machine.memory_bytes if machine.device == "cuda" else 0,
     )
 
 
@@ -145,13 +146,14 @@ def is_same_data(prepared: Prepared, data_sha256: str, listing_sha256: str) -> b
 def _open(
     recipe: Recipe, listing: Listing, machine: Machine, console: Console, mode: str, world: World
 ) -> Store:
-    manifest, side, cpu = listing.manifest, recipe.data.reduce, torch.device("cpu")
+    manifest, side = listing.manifest, recipe.data.reduce
+    device = where_pixels_go(machine, world)
     record = read_record(manifest.root, cache_folder())
     decoder = make_decoder(recipe.data.decoder, machine.threads, world.local)
     if mode == "stream":
         return Stream(
             manifest,
-            device=cpu,
+            device=device,
             threads=machine.threads,
             budget=int(STREAM_SHARE * host_memory()) // world.local_size,
             side=side,
@@ -169,7 +171,16 @@ def _open(
             decoder=decoder,
         )
     pack = hold_to_record(pack, manifest, record)
-    return Resident(pack, cpu) if mode == "resident" else Packed(pack)
+    if mode == "resident":
+        return Resident(pack, device)
+    return Packed(pack, Ring(device) if device.type == "cuda" else None)
+
+
+def where_pixels_go(machine: Machine, world: World) -> torch.device:
+    """Where images are cut: on this process's card, else in the host's memory."""
+    if machine.device != "cuda":
+        return torch.device(machine.device)
+    return torch.device("cuda", world.local)
 
 
 def _closing(decoder: Decoder | None) -> AbstractContextManager[object]:
