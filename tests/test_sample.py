@@ -156,10 +156,10 @@ def windows(count):
 
 
 def test_the_back_end_picks_exactly_the_pixels_of_the_reference():
-    cpu = pytest.importorskip("foveate.kernels.sample.cpu")
+    cpu = pytest.importorskip("foveate.kernels.sample.taps")
     for first, length, source, size, flip in windows(600):
-        lo, count, weight = cpu.table(size, source)
-        cpu.fill(np.int32(first), np.int32(length), source, flip, lo, count, weight)
+        lo, count, weight = cpu.table(length, size, 0)
+        cpu.fill(np.int32(first), np.int32(length), source, flip, 0, lo, count, weight)
         _, low, high, _ = taps(first, length, source, size)
         order = slice(None, None, -1 if flip else 1)
         assert np.array_equal(lo, low[order]) and np.array_equal(count, (high - low)[order])
@@ -222,10 +222,10 @@ def floats():
     ("name", "dtype"), [("to_half", torch.float16), ("to_bfloat16", torch.bfloat16)]
 )
 def test_our_rounding_to_16_bits_is_torchs_bit_for_bit(name, dtype):
-    cpu = pytest.importorskip("foveate.kernels.sample.cpu")
+    store = pytest.importorskip("foveate.kernels.sample.store")
     value = floats()
     bits = np.empty(len(value), np.uint16)
-    getattr(cpu, name)(value.clone().numpy(), bits)
+    getattr(store, name)(value.clone().numpy(), bits)
     ours, theirs = torch.from_numpy(bits).view(torch.int16), value.to(dtype)
     nan = value.isnan()
     assert ours.view(dtype)[nan].isnan().all()
@@ -233,11 +233,11 @@ def test_our_rounding_to_16_bits_is_torchs_bit_for_bit(name, dtype):
 
 
 def test_all_65536_halves_come_back_unchanged():
-    cpu = pytest.importorskip("foveate.kernels.sample.cpu")
+    store = pytest.importorskip("foveate.kernels.sample.store")
     half = torch.arange(1 << 16, dtype=torch.int32).to(torch.int16).view(torch.float16)
     half = half[~half.isnan()]
     bits = np.empty(len(half), np.uint16)
-    cpu.to_half(half.float().numpy(), bits)
+    store.to_half(half.float().numpy(), bits)
     assert torch.equal(torch.from_numpy(bits).view(torch.int16), half.view(torch.int16))
 
 

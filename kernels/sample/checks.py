@@ -7,7 +7,27 @@ from collections.abc import Sequence
 
 import torch
 
-from .columns import COLUMNS, HEIGHT, LEFT, LONGEST, ONE, TOP, WIDTH, Q
+from .columns import (
+    BLUR,
+    BOX_HEIGHT,
+    BOX_LEFT,
+    BOX_TOP,
+    BOX_WIDTH,
+    COLUMNS,
+    ERASE_HEIGHT,
+    ERASE_LEFT,
+    ERASE_TOP,
+    ERASE_WIDTH,
+    GAMMA,
+    HEIGHT,
+    LEFT,
+    LONGEST,
+    NOISE,
+    ONE,
+    TOP,
+    WIDTH,
+    Q,
+)
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
@@ -35,6 +55,35 @@ def check_images(
     excess = corner + window - (sides << Q)
     if corner.min() < 0 or window.min() < 1 or excess.max() >= ONE:
         raise ValueError("a window in params reaches outside its image")
+
+
+def check_places(params: torch.Tensor, size: int) -> None:
+    """ValueError unless every box and erased rectangle lies inside the output, S = `size`."""
+    for name, corner, side, least in (
+        ("a box", [BOX_TOP, BOX_LEFT], [BOX_HEIGHT, BOX_WIDTH], 1),
+        ("an erased rectangle", [ERASE_TOP, ERASE_LEFT], [ERASE_HEIGHT, ERASE_WIDTH], 0),
+    ):
+        first, length = params[:, corner].long(), params[:, side].long()
+        if ((first < 0) | (length < least) | (first + length > size)).any():
+            raise ValueError(f"{name} in params reaches outside the {size} x {size} output")
+    if (params[:, [BLUR, NOISE]] < 0).any() or (params[:, GAMMA] < 1).any():
+        raise ValueError("blur and noise in params must not be negative, gamma must be positive")
+
+
+def check_table(table: torch.Tensor | None, dtype: torch.dtype) -> None:
+    """ValueError unless there is no table, or one light from 0 to 1 for each raw level."""
+    if table is None:
+        return
+    _check("table", table, (torch.iinfo(dtype).max + 1,), (torch.float32,))
+    if not bool(((table >= 0) & (table <= 1)).all()):
+        raise ValueError("table must hold light from 0 (black) to 1 (white)")
+
+
+def check_parts(parts: int, count: int) -> int:
+    """How many outputs `count` rows write. ValueError unless `parts` divides them."""
+    if parts < 1 or count % parts:
+        raise ValueError(f"parts must be at least 1 and divide the {count} rows, got {parts}")
+    return count // parts
 
 
 def check_levels(channels: int, mean: Sequence[float], std: Sequence[float]) -> None:

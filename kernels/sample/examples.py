@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,29 @@ import torch
 
 from ..op import Example
 from .augment import Augment
+from .columns import (
+    BOX_HEIGHT,
+    BOX_TOP,
+    BOX_WIDTH,
+    COLOUR,
+    FLAGS,
+    KEEP,
+    ONE,
+    STAIN,
+    STAIN_SHIFT,
+    STAINED,
+)
 from .params import at_level, choose_level, plain, resolve
 
 EVERYTHING = Augment(
     area=(0.08, 1.0), ratio=(0.75, 4 / 3), flip=0.5, flip_vertical=0.5, rotate=180.0,
     brightness=0.4, contrast=0.4, saturation=0.4,
+)  # fmt: skip
+TURNED = Augment(area=(0.3, 1.0), rotate=30.0, border="edge")
+REST = Augment(
+    fit="letterbox", area=(0.1, 1.0), flip=0.5, rotate=20.0, affine_chance=0.5, elastic=0.05,
+    elastic_chance=0.5, border="reflect", brightness=0.4, contrast=0.4, saturation=0.4, gamma=1.0,
+    blur=3.0, blur_chance=0.7, noise=0.2, noise_chance=0.7, erase=0.6,
 )  # fmt: skip
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -54,6 +73,64 @@ def _example(
     return Example(name, (pixels, start, shape, torch.from_numpy(rows)), settings)
 
 
+def _changed(example: Example, name: str, **settings: Any) -> Example:
+    return Example(name, example.args, {**example.settings, **settings})
+
+
+def _mosaic(shapes: list[tuple[int, int, int]], augment: Augment, name: str) -> Example:
+    """Four images in the quarters of an odd square; the first of every other one fills it all."""
+    size, near = 25, 11
+    example = _example(name, shapes, augment, size=size, channels=3)
+    rows = example.args[3]
+    rows[:, FLAGS] |= KEEP
+    for n in range(len(rows)):
+        top, left = near * (n % 4 // 2), near * (n % 2)
+        down, across = (size - near if n % 4 // 2 else near), (size - near if n % 2 else near)
+        rows[n, BOX_TOP : BOX_WIDTH + 1] = torch.tensor([top, left, down, across])
+    rows[::8, FLAGS] &= ~KEEP
+    rows[3, BOX_HEIGHT] -= 5  # leaves a hole in the first output, and in the second
+    rows[7, BOX_WIDTH] = 1
+    return _changed(example, name, parts=4)
+
+
+def _stained() -> Example:
+    """Light through matrices close to the identity, up to white and down to black."""
+    example = _example(
+        "stain", [(61, 47, 3), (33, 40, 3), (1, 1, 3)] * 2, TURNED, size=21, channels=3
+    )
+    rows, draw = example.args[3], np.random.default_rng(5)
+    matrix = np.eye(3).ravel() + draw.uniform(-0.3, 0.3, (len(rows), 9))
+    shift = draw.uniform(-0.2, 0.2, (len(rows), 3))
+    drawn = np.rint(np.concatenate([matrix, shift], axis=1) * ONE).astype(np.int32)
+    rows[:, STAIN : STAIN_SHIFT + 3] = torch.from_numpy(drawn)
+    rows[::2, FLAGS] |= STAINED
+    rows[1::2, FLAGS] |= STAINED | COLOUR
+    return example
+
+
+def _table(dtype: torch.dtype) -> torch.Tensor:
+    """Light of each raw level, from white to black and far from straight."""
+    levels = torch.iinfo(dtype).max + 1
+    return (1 - torch.linspace(0, 1, levels, dtype=torch.float64).sqrt()).float()
+
+
+def _borders(shapes: list[tuple[int, int, int]]) -> list[Example]:
+    """Every border, turned and not, with a box and without; a short side leaves a box of 1."""
+    found = []
+    for border in ("constant", "edge", "reflect"):
+        beside = Augment(fit="letterbox", border=border, fill=0.3, flip=0.5, flip_vertical=0.5)
+        wild = dataclasses.replace(
+            beside, rotate=180.0, scale=(0.05, 2.0), shear=60.0, translate=1.0
+        )
+        bent = dataclasses.replace(
+            wild, fit="squash", elastic=0.06, affine_chance=0.5, elastic_chance=0.7
+        )
+        for name, augment in (("letterbox", beside), ("turned", wild), ("bent", bent)):
+            size = 30 if name == "bent" else 23
+            found.append(_example(f"{name}, {border}", shapes, augment, size=size, channels=3))
+    return found
+
+
 def _mip() -> Example:
     """The second level of an odd-sided image: its window ends half a pixel outside."""
     rows = plain(Augment(), np.array([[77, 69, 1]]), 16)
@@ -83,4 +160,23 @@ def examples() -> list[Example]:
         _example("16 bits RGB", coloured, EVERYTHING, size=24, channels=3, dtype=torch.uint16),
         _example("upside down", odd, Augment(rotate=180.0, flip_vertical=1.0), size=40, channels=1),
         _mip(),
+        *_borders([(90, 41, 1), (20, 33, 3), (300, 2, 1), (1, 120, 3), (1, 1, 1)]),
+        _example("blur", odd + thin, Augment(blur=16.0, flip=0.5), size=14, channels=3),
+        _example("gamma", odd * 2, Augment(gamma=4.0), size=19, channels=1),
+        _example("noise", odd + coloured, Augment(noise=1.0), size=15, channels=3),
+        _example("noise, gray", odd + coloured, Augment(noise=1.0), size=15, channels=1),
+        _example("erase", odd + coloured, Augment(erase=1.0), size=15, channels=3),
+        _stained(),
+        _example("all steps", (odd + coloured + thin) * 2, REST, size=33, channels=3),
+        _example("all steps, gray", (odd + coloured + thin) * 2, REST, size=20, channels=1),
+        _mosaic([*odd, *coloured, (1, 1, 1)], REST, "mosaic"),
+        _mosaic([*odd, *coloured, (1, 1, 3)], Augment(flip=0.5, contrast=0.4), "mosaic, upright"),
+        *(
+            _changed(
+                _example("", odd + coloured, REST, size=22, channels=3, dtype=dtype),
+                f"table of {dtype}",
+                table=_table(dtype),
+            )
+            for dtype in (torch.uint8, torch.uint16)
+        ),
     ]

@@ -14,21 +14,17 @@ import torch
 
 from ..op import Op
 from .augment import Augment
-from .checks import DTYPES, check_images, check_levels, check_out, names
-from .columns import (
-    BLUR,
-    BOX_LEFT,
-    BOX_TOP,
-    EDGE,
-    ERASE_HEIGHT,
-    FILL,
-    FLAGS,
-    GAMMA,
-    HEIGHT,
-    NOISE,
-    ONE,
-    WIDTH,
+from .checks import (
+    DTYPES,
+    check_images,
+    check_levels,
+    check_out,
+    check_parts,
+    check_places,
+    check_table,
+    names,
 )
+from .columns import HEIGHT, ONE, WIDTH
 from .examples import examples
 from .params import plain
 from .reference import reference
@@ -88,12 +84,13 @@ def traffic(
     size: int,
     channels: int,
     dtype: torch.dtype = torch.float32,
+    parts: int = 1,
     **_: object,
 ) -> int:
     """Bytes of the windows plus bytes of the output, each counted once."""
     window = (params[:, HEIGHT].double() / ONE).ceil() * (params[:, WIDTH].double() / ONE).ceil()
     read = int((window * shape[:, 2]).sum()) * pixels.element_size()
-    return read + len(start) * size * size * channels * dtype.itemsize
+    return read + len(start) // parts * size * size * channels * dtype.itemsize
 
 
 def on_cpu(
@@ -117,24 +114,19 @@ def on_cpu(
 
     check_images(pixels, start, shape, params)
     check_levels(channels, mean, std)
-    _refuse_unbuilt(params, table, parts)
+    check_table(table, pixels.dtype)
+    outputs = check_parts(parts, len(start))
     if out is None:
         if dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {names(DTYPES)}, got {dtype}")
-        out = torch.empty(len(start), size, size, channels, dtype=dtype).permute(0, 3, 1, 2)
-    check_out(out, (len(start), channels, size, size))
+        out = torch.empty(outputs, size, size, channels, dtype=dtype).permute(0, 3, 1, 2)
+    check_out(out, (outputs, channels, size, size))
+    check_places(params, size)
     return cpu.fused(
-        pixels, start, shape, params, size=size, channels=channels, mean=mean, std=std, out=out,
+        pixels, start, shape, params, size=size, channels=channels, mean=mean, std=std,
+        table=table, parts=parts, out=out,
         threads=torch.get_num_threads() if threads is None else threads,
     )  # fmt: skip
-
-
-def _refuse_unbuilt(params: torch.Tensor, table: torch.Tensor | None, parts: int) -> None:
-    flags = int(params[:, FLAGS].max()) if len(params) else 0
-    new = flags >= EDGE or params[:, [BLUR, FILL, NOISE, ERASE_HEIGHT]].any()
-    boxed = params[:, [BOX_TOP, BOX_LEFT]].any() or (params[:, GAMMA] != ONE).any()
-    if new or boxed or table is not None or parts != 1:
-        raise NotImplementedError("the CPU back end of sample has no such step yet")
 
 
 SAMPLE = Op("sample", reference, {"cpu": on_cpu}, examples, traffic)
