@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -19,8 +20,11 @@ from typing import Any
 
 import torch
 
-PREFERRED = {"cpu": ("cpu",), "cuda": ("triton", "cuda")}
-"""Back ends by device type, the best first."""
+PREFERRED = {"cpu": ("cpu", "triton"), "cuda": ("triton", "cuda")}
+"""Back ends by device type, the best first. Triton serves a CPU only under TRITON_INTERPRET=1."""
+
+BACKENDS = ("triton", "cuda", "cpu")
+LOG = logging.getLogger("foveate")
 
 OPS: dict[str, Op] = {}
 """Every operation by name; filled as their modules are imported (`load` imports them all)."""
@@ -53,16 +57,50 @@ class Op:
         OPS[self.name] = self
 
     def choose(self, device: torch.device) -> str:
-        """The name of the back end for a device. NotImplementedError if there is none."""
-        for name in PREFERRED.get(device.type, ()):
-            if name in self.backends and (name != "triton" or find_spec("triton")):
+        """The name of the back end for a device, logged at INFO when it is first chosen.
+
+        FOVEATE_BACKEND=triton, cuda or cpu asks for one. NotImplementedError if there is none, or
+        if the one asked for cannot serve the device; ValueError for another name.
+        """
+        asked = os.environ.get("FOVEATE_BACKEND", "")
+        if asked and asked not in BACKENDS:
+            raise ValueError(f"FOVEATE_BACKEND must be {' or '.join(BACKENDS)}, got {asked!r}")
+        refused = {name: self._refusal(name, device) for name in PREFERRED.get(device.type, ())}
+        if asked and (why := refused.get(asked, f"it does not run on {device.type}")):
+            where = f"FOVEATE_BACKEND={asked} cannot serve {self.name} on {device}"
+            raise NotImplementedError(f"{where}: {why}")
+        for name, why in refused.items():
+            if not why and name == (asked or name):
+                passed = [f"{other}: {refused[other]}" for other in _before(name, refused)]
+                reason = "FOVEATE_BACKEND asks for it" if asked else "; ".join(passed)
+                _say(self.name, str(device), name, reason or "the first choice")
                 return name
         there = ", ".join(sorted(self.backends)) or "nothing"
         raise NotImplementedError(f"{self.name} has no back end for {device}, only {there}")
 
+    def _refusal(self, name: str, device: torch.device) -> str:
+        """Why back end `name` cannot serve the device; "" if it can."""
+        if name not in self.backends:
+            return "not written"
+        if name != "triton":
+            return ""
+        if not find_spec("triton"):
+            return "triton is not installed"
+        interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+        return "" if device.type == "cuda" or interpreted else "only under TRITON_INTERPRET=1"
+
     def run(self, first: torch.Tensor, *args: Any, backend: str = "", **settings: Any) -> Any:
         """Call `backend`, or the one of the device that the first tensor is on."""
         return self.backends[backend or self.choose(first.device)](first, *args, **settings)
+
+
+def _before(name: str, names: Mapping[str, str]) -> list[str]:
+    return list(names)[: list(names).index(name)]
+
+
+@functools.cache  # once per operation, device and choice
+def _say(op: str, device: str, name: str, reason: str) -> None:
+    LOG.info("%s on %s runs on the %s back end (%s)", op, device, name, reason)
 
 
 def load() -> dict[str, Op]:
@@ -94,6 +132,26 @@ def jit(function: Callable[..., Any], *, exact: bool = False) -> Callable[..., A
         return numba.njit(nogil=True, cache=folder is not None, fastmath=loose)(function)
     finally:
         numba.config.CACHE_DIR = before
+
+
+def triton_jit(function: Callable[..., Any]) -> Any:
+    """`triton.jit`; without Triton the function itself, so that its file can be imported."""
+    return function if (triton := _triton()) is None else triton.jit(function)
+
+
+def constants(module: Any, names: str) -> list[Any]:
+    """Values of a module by their names, as constants of Triton: part of its cache key."""
+    triton, values = _triton(), [getattr(module, name) for name in names.split()]
+    if triton is None or os.environ.get("TRITON_INTERPRET") == "1":  # interpreted: plain Python
+        return values
+    return [triton.language.constexpr(value) for value in values]
+
+
+def _triton() -> Any:
+    try:
+        return importlib.import_module("triton")
+    except ImportError:
+        return None
 
 
 def _missing(function: Callable[..., Any]) -> Callable[..., Any]:

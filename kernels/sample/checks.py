@@ -29,6 +29,7 @@ from .columns import (
     Q,
 )
 
+CPU = torch.device("cpu")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
@@ -36,12 +37,8 @@ def check_images(
     pixels: torch.Tensor, start: torch.Tensor, shape: torch.Tensor, params: torch.Tensor
 ) -> None:
     """ValueError unless every image lies inside `pixels` and every window inside its image."""
-    count = len(start)
-    _check("pixels", pixels, (pixels.numel(),), (torch.uint8, torch.uint16))
-    _check("start", start, (count,), (torch.int64,))
-    _check("shape", shape, (count, 3), (torch.int32,))
-    _check("params", params, (count, COLUMNS), (torch.int32,))
-    if count == 0:
+    check_layout(pixels, start, shape, params)
+    if len(start) == 0:
         return
     depth, sides = shape[:, 2].long(), shape[:, :2].long()
     if not bool(((depth == 1) | (depth == 3)).all()):
@@ -57,6 +54,17 @@ def check_images(
         raise ValueError("a window in params reaches outside its image")
 
 
+def check_layout(
+    pixels: torch.Tensor, start: torch.Tensor, shape: torch.Tensor, params: torch.Tensor
+) -> None:
+    """ValueError unless shapes, dtypes, strides and devices fit together; looks at no value."""
+    count, device = len(start), pixels.device
+    _check("pixels", pixels, (pixels.numel(),), (torch.uint8, torch.uint16), device)
+    _check("start", start, (count,), (torch.int64,), device)
+    _check("shape", shape, (count, 3), (torch.int32,), device)
+    _check("params", params, (count, COLUMNS), (torch.int32,), device)
+
+
 def check_places(params: torch.Tensor, size: int) -> None:
     """ValueError unless every box and erased rectangle lies inside the output, S = `size`."""
     for name, corner, side, least in (
@@ -70,12 +78,16 @@ def check_places(params: torch.Tensor, size: int) -> None:
         raise ValueError("blur and noise in params must not be negative, gamma must be positive")
 
 
-def check_table(table: torch.Tensor | None, dtype: torch.dtype) -> None:
-    """ValueError unless there is no table, or one light from 0 to 1 for each raw level."""
+def check_table(table: torch.Tensor | None, pixels: torch.Tensor) -> None:
+    """ValueError unless there is no table, or one light from 0 to 1 for each raw level.
+
+    On a card the lights are not looked at: that would wait for it.
+    """
     if table is None:
         return
-    _check("table", table, (torch.iinfo(dtype).max + 1,), (torch.float32,))
-    if not bool(((table >= 0) & (table <= 1)).all()):
+    levels = torch.iinfo(pixels.dtype).max + 1
+    _check("table", table, (levels,), (torch.float32,), pixels.device)
+    if pixels.device.type == "cpu" and not bool(((table >= 0) & (table <= 1)).all()):
         raise ValueError("table must hold light from 0 (black) to 1 (white)")
 
 
@@ -97,25 +109,31 @@ def check_levels(channels: int, mean: Sequence[float], std: Sequence[float]) -> 
         raise ValueError(f"std must be positive, got {std}")
 
 
-def check_out(out: torch.Tensor, shape: tuple[int, ...]) -> None:
+def check_out(out: torch.Tensor, shape: tuple[int, ...], device: torch.device = CPU) -> None:
     """ValueError unless `out` has this shape (N,K,S,S), a known dtype and channels-last strides."""
     if not 1 <= shape[-1] <= LONGEST // 2:
         raise ValueError(f"size must be 1 to {LONGEST // 2} pixels, got {shape[-1]}")
     if not out.permute(0, 2, 3, 1).is_contiguous():
         raise ValueError(f"out must be stored channels-last, its strides are {out.stride()}")
-    _check("out", out.permute(0, 2, 3, 1), (shape[0], shape[2], shape[3], shape[1]), DTYPES)
+    stored = out.permute(0, 2, 3, 1)
+    _check("out", stored, (shape[0], shape[2], shape[3], shape[1]), DTYPES, device)
 
 
 def _check(
-    name: str, tensor: torch.Tensor, shape: tuple[int, ...], dtypes: tuple[torch.dtype, ...]
+    name: str,
+    tensor: torch.Tensor,
+    shape: tuple[int, ...],
+    dtypes: tuple[torch.dtype, ...],
+    device: torch.device,
 ) -> None:
     if tuple(tensor.shape) != shape or tensor.dtype not in dtypes:
         raise ValueError(
             f"{name} must be {shape} of {names(dtypes)},"
             f" got {tuple(tensor.shape)} of {names((tensor.dtype,))}"
         )
-    if not tensor.is_contiguous() or tensor.device.type != "cpu":
-        raise ValueError(f"{name} must be contiguous, on the CPU like the pixels")
+    if not tensor.is_contiguous() or tensor.device != device:
+        where = "the CPU" if device.type == "cpu" else str(device)
+        raise ValueError(f"{name} must be contiguous, on {where} like the pixels")
 
 
 def names(dtypes: tuple[torch.dtype, ...]) -> str:

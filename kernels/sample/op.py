@@ -9,10 +9,12 @@ Legend: N images, S side of the output, K channels of the output, P columns of t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from ..op import Op
+from . import library
 from .augment import Augment
 from .checks import (
     DTYPES,
@@ -43,6 +45,7 @@ def sample(
     dtype: torch.dtype = torch.float32,
     table: torch.Tensor | None = None,
     parts: int = 1,
+    steps: int | None = None,
     threads: int | None = None,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
@@ -52,16 +55,18 @@ def sample(
     `params` are the columns of `columns.py`. `mean` and `std` have K = `channels` numbers on the
     scale 0 to 1. The result is stored channels-last; `out` (of such strides) is filled if given,
     and sets the dtype. `table`, (256,) or (65536,) float32, gives the light of each raw level in
-    place of level / 255 or / 65,535. `parts` rows in turn write one output. `threads` defaults to
-    torch's own number. float64 holds float32 results.
+    place of level / 255 or / 65,535. `parts` rows in turn write one output. `steps` says which of
+    them a card may leave out (`steps.possible`; None: none). `threads` defaults to torch's own
+    number. float64 holds float32 results. torch.compile sees one operation, `foveate::sample`.
 
     ValueError for wrong shapes, dtypes, strides, or images that lie outside `pixels`;
     NotImplementedError for a device that has no back end.
     """
-    return SAMPLE.run(
-        pixels, start, shape, params, size=size, channels=channels, mean=mean, std=std,
-        dtype=dtype, table=table, parts=parts, threads=threads, out=out,
-    )  # fmt: skip
+    given: dict[str, Any] = {"size": size, "channels": channels, "mean": mean, "std": std}
+    given |= {"table": table, "parts": parts, "steps": steps, "threads": threads}
+    if torch.compiler.is_compiling():
+        return library.call(pixels, start, shape, params, dtype=dtype, out=out, **given)
+    return SAMPLE.run(pixels, start, shape, params, dtype=dtype, out=out, **given)
 
 
 def warm(dtype: torch.dtype = torch.uint8) -> None:
@@ -106,6 +111,7 @@ def on_cpu(
     dtype: torch.dtype = torch.float32,
     table: torch.Tensor | None = None,
     parts: int = 1,
+    steps: int | None = None,
     threads: int | None = None,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
@@ -114,7 +120,7 @@ def on_cpu(
 
     check_images(pixels, start, shape, params)
     check_levels(channels, mean, std)
-    check_table(table, pixels.dtype)
+    check_table(table, pixels)
     outputs = check_parts(parts, len(start))
     if out is None:
         if dtype not in DTYPES:
@@ -129,4 +135,11 @@ def on_cpu(
     )  # fmt: skip
 
 
-SAMPLE = Op("sample", reference, {"cpu": on_cpu}, examples, traffic)
+def on_triton(*args: torch.Tensor, **settings: Any) -> torch.Tensor:
+    """The Triton back end, imported when it is first called."""
+    from . import triton
+
+    return triton.on_card(*args, **settings)
+
+
+SAMPLE = Op("sample", reference, {"cpu": on_cpu, "triton": on_triton}, examples, traffic)
