@@ -15,6 +15,7 @@ from ..dataloaders.batch import Batch
 from ..dataloaders.feed.feed import Feed
 from ..kernels.sample.op import sample
 from .ema import Ema
+from .mixing import is_mixed, mixed
 from .plan import Plan
 from .ranks.rows import gather
 from .ranks.world import World
@@ -113,7 +114,7 @@ class Trainer:
             return self.plain(batch.image)
 
     def prepare(self, batch: Batch) -> Batch:
-        """Raw pixels -> the batch on the device with its images cut, resized and normalised."""
+        """Raw pixels -> the batch on the device: images cut, resized, normalised, and mixed."""
         data, pinned = self.recipe.data, self.device.type == "cuda"
         shape = (len(batch.index), batch.size, batch.size, data.channels)
         room = torch.empty(shape, dtype=DTYPES[self.plan.precision], pin_memory=pinned)
@@ -129,7 +130,8 @@ class Trainer:
             threads=self.plan.machine.threads,
             out=room.permute(0, 3, 1, 2),
         )
-        return replace(batch, image=image).to(self.device)
+        made = replace(batch, image=image).to(self.device)
+        return mixed(made) if is_mixed(batch) else made
 
     def state(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, as flat tensors."""
