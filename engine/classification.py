@@ -74,11 +74,17 @@ class Classification:
         return {"loss": batch.valid.sum()}
 
     def loss(self, forward: Forward, batch: Batch) -> dict[str, Tensor]:
-        logits = _widen(forward(batch))
-        each = cross_entropy(
-            logits, batch.target["label"], reduction="none", label_smoothing=self.label_smoothing
-        )
+        logits, label = _widen(forward(batch)), batch.target["label"]
+        each = self._cross_entropy(logits, label)
+        if "share" in batch.target:  # the soft target of MixUp and CutMix, by its linearity
+            partner, share = batch.target["partner"], batch.target["share"]
+            each = share * each + (1 - share) * self._cross_entropy(logits, label[partner])
         return {"loss": torch.where(batch.valid, each, 0).sum()}
+
+    def _cross_entropy(self, logits: Tensor, label: Tensor) -> Tensor:
+        """(N,K), (N,) int64 -> (N,), smoothed."""
+        smoothing = self.label_smoothing
+        return cross_entropy(logits, label, reduction="none", label_smoothing=smoothing)
 
     def score(self, forward: Forward, batch: Batch) -> Rows:
         logits = _widen(forward(batch))

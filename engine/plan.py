@@ -183,6 +183,11 @@ def _divide(recipe: Recipe, world: int) -> tuple[int, int]:
     group = recipe.norm_group or recipe.batch
     if recipe.batch % group:
         raise RecipeError(f"batch {recipe.batch} is not a whole number of norm_group {group}")
+    if group < 2 and (recipe.augment.mixup or recipe.augment.cutmix):
+        raise RecipeError(
+            "augment.mixup and augment.cutmix mix images of one norm_group, and it has 1; "
+            "give --norm-group 2 or more"
+        )
     groups = recipe.batch // group
     if groups % world:
         raise RecipeError(

@@ -41,7 +41,10 @@ class Task(Protocol):
         """() tensors: how many terms each loss of this batch sums, known before the model runs."""
 
     def loss(self, forward: Forward, batch: Batch) -> dict[str, Tensor]:
-        """() tensors: sums over the valid part of `batch.image`, keys as in `count`."""
+        """() tensors: sums over the valid part of `batch.image`, keys as in `count`.
+
+        Where images were mixed, `batch.target` has "partner" and "share" (`mixing.mixed`).
+        """
 
     def score(self, forward: Forward, batch: Batch) -> Rows:
         """Tensors whose first dimension is N: one row per image, padding included."""

@@ -14,7 +14,9 @@ from torch import Tensor
 from ..dataloaders.batch import Batch
 from ..dataloaders.feed.feed import Feed
 from ..kernels.sample.op import sample
+from ..kernels.sample.steps import ALL, needed
 from .ema import Ema
+from .mixing import is_mixed, mixed
 from .plan import Plan
 from .ranks.rows import gather
 from .ranks.world import World
@@ -113,9 +115,10 @@ class Trainer:
             return self.plain(batch.image)
 
     def prepare(self, batch: Batch) -> Batch:
-        """Raw pixels -> the batch on the device with its images cut, resized and normalised."""
-        data = self.recipe.data
+        """Raw pixels -> the batch on the device: images cut, resized, normalised, and mixed."""
+        data, mixing, steps = self.recipe.data, is_mixed(batch), ALL
         if batch.pixels.is_cuda:
+            steps = needed(batch.params, batch.shape, batch.size)
             batch = batch.to(self.device)
         image = sample(
             batch.pixels,
@@ -128,8 +131,10 @@ class Trainer:
             std=_spread(data.std, data.channels),
             dtype=DTYPES[self.plan.precision],
             threads=self.plan.machine.threads,
+            steps=steps,
         )
-        return replace(batch, image=image).to(self.device)
+        made = replace(batch, image=image).to(self.device)
+        return mixed(made) if mixing else made
 
     def state(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, as flat tensors."""

@@ -25,6 +25,7 @@ from foveate.engine.run.console import Logged
 from foveate.engine.run.listing import list_data
 from foveate.engine.run.prepare import prepare
 from foveate.engine.trainer import Trainer
+from foveate.kernels.sample.augment import Augment
 
 COUNTS = (7, 8, 9)
 
@@ -40,7 +41,7 @@ def make(root: str, world: World, **changes):
 
 
 def train(root: str, world: World) -> tuple[dict, dict]:
-    """12 steps in float64 with batch norm, dropout, clipping and EMA -> (facts, tensors)."""
+    """12 steps in float64: batch norm, dropout, clipping, EMA, mixing -> (facts, tensors)."""
     trainer, prepared = make(
         root,
         world,
@@ -49,6 +50,7 @@ def train(root: str, world: World) -> tuple[dict, dict]:
         norm_group=4,
         epochs=8,
         precision="fp64",
+        augment=Augment(flip=0.5, mixup=0.4, cutmix=1.0, mix_chance=0.8),
         optimizer=Optimizer(lr=0.05, momentum=0.9, clip=1.0),
     )
     facts = {"losses": [], "norms": [], "accumulate": trainer.plan.accumulate}

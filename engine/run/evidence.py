@@ -11,7 +11,11 @@ from torch import Tensor
 
 from ...dataloaders.batch import Batch
 from ...dataloaders.feed.feed import Feed
+from ...kernels.mix.op import mix
+from ...kernels.mix.pair import partners
+from ...kernels.sample.columns import ONE, SHARE
 from ...kernels.sample.op import sample
+from ..mixing import is_mixed
 from ..report.figures import write_sheet
 from ..task import Rows
 from ..trainer import Trainer
@@ -31,12 +35,15 @@ def show_samples(folder: Path, trainer: Trainer, feed: Feed) -> None:
     path = folder / "evidence" / "samples.png"
     if path.exists():
         return
-    count = min(SHOWN, trainer.recipe.batch)
-    size = trainer.plan.resolutions[-1][1]
-    batch = feed.train(0, count, size)
-    names = [trainer.task.classes[k] for k in batch.target["label"].tolist()]
+    plan, count = trainer.plan, min(SHOWN, trainer.recipe.batch)
+    size = plan.resolutions[-1][1]
+    groups = range(-(-count // plan.micro))  # whole ones: images are mixed within theirs
+    batches = [feed.train(*plan.stretch(0, group), size) for group in groups]
+    channels = max(_depth(batch) for batch in batches)
+    pictures = np.concatenate([_pictures(batch, channels) for batch in batches])[:count]
+    names = [name for batch in batches for name in _names(batch, trainer.task.classes)][:count]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_sheet(path, _pictures(batch), names, columns=8)
+    write_sheet(path, pictures, names, columns=8)
 
 
 def show_model(folder: Path, trainer: Trainer) -> None:
@@ -66,7 +73,7 @@ def show_wrong(folder: Path, split: str, trainer: Trainer, prepared: Prepared, r
         f"{prepared.store.sha256[n].tobytes().hex()[:8]}"
         for i, n in zip(worst.tolist(), numbers.tolist(), strict=True)
     ]
-    write_sheet(path, _pictures(batch), captions, columns=8)
+    write_sheet(path, _pictures(batch, _depth(batch)), captions, columns=8)
 
 
 def _find(feed: Feed, numbers: Tensor, size: int) -> Batch:
@@ -81,10 +88,23 @@ def _find(feed: Feed, numbers: Tensor, size: int) -> Batch:
     return next(Feed(feed.store.branch(), chosen, feed.augment, feed.seed).once(len(places), size))
 
 
-def _pictures(batch: Batch) -> np.ndarray:
-    """(N,S,S) or (N,S,S,3) uint8 of what the kernel makes of a batch, before normalisation."""
-    channels = int(batch.shape[:, 2].max())
-    batch = batch.to(batch.pixels.device)
+def _names(batch: Batch, classes: tuple[str, ...]) -> list[str]:
+    """What each image is of; where it was mixed, how much of it, and what else."""
+    label, share = batch.target["label"], batch.params[:, SHARE] / ONE
+    other = label[partners(batch.params)].tolist()
+    return [
+        classes[own] if kept == 1 else f"{kept:.0%} {classes[own]}\n{1 - kept:.0%} {classes[rest]}"
+        for own, rest, kept in zip(label.tolist(), other, share.tolist(), strict=True)
+    ]
+
+
+def _depth(batch: Batch) -> int:
+    return int(batch.shape[:, 2].max())
+
+
+def _pictures(batch: Batch, channels: int) -> np.ndarray:
+    """(N,S,S) or (N,S,S,3) uint8 of what the kernels make of a batch, before normalisation."""
+    mixing, batch = is_mixed(batch), batch.to(batch.pixels.device)
     image = sample(
         batch.pixels,
         batch.start,
@@ -95,5 +115,7 @@ def _pictures(batch: Batch) -> np.ndarray:
         mean=(0.0,) * channels,
         std=(1.0,) * channels,
     )
+    if mixing:
+        image = mix(image, batch.params)
     levels = (image * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return levels[..., 0] if channels == 1 else levels

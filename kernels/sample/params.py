@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import draws
+from ..mix.pair import pair
 from .augment import Augment, Range
 from .columns import (
     AFFINE,
@@ -87,6 +88,8 @@ def resolve(
     _tone(augment, rows, drawn)
     if augment.erase:
         _erase(augment, rows, size, drawn)
+    if augment.mixup or augment.cutmix:
+        pair(augment, rows, size, drawn)
     return rows
 
 
