@@ -26,6 +26,8 @@ def test_a_kernel_is_as_exact_as_its_reference(op, example, dtype):
     same = op.reference(*example.args, **example.settings, dtype=dtype)
     ours = op.run(*example.args, **example.settings, dtype=dtype)
     assert ours.dtype == dtype and ours.shape == exact.shape
+    if not exact.numel():
+        return
     error, theirs = ((out.double() - exact).abs().max() for out in (ours, same))
     bound = 2 * theirs + torch.finfo(dtype).eps * exact.abs().max()
     assert error <= bound, f"{error:.2e} > {bound:.2e}"
