@@ -48,6 +48,8 @@ class Op:
     """Small calls on the CPU that cover the odd cases; tests and benchmarks run all of them."""
     traffic: Callable[..., int]
     """Bytes read plus bytes written by a call with these arguments, each byte counted once."""
+    exact: bool = False
+    """The result is integers, the same on every back end; `reference` then takes no `dtype`."""
 
     def __post_init__(self) -> None:
         OPS[self.name] = self
@@ -94,6 +96,26 @@ def jit(function: Callable[..., Any], *, exact: bool = False) -> Callable[..., A
         return numba.njit(nogil=True, cache=folder is not None, fastmath=loose)(function)
     finally:
         numba.config.CACHE_DIR = before
+
+
+def triton_jit(function: Callable[..., Any]) -> Any:
+    """`triton.jit`; without Triton the function itself, so that its file can be imported."""
+    return function if (triton := _triton()) is None else triton.jit(function)
+
+
+def constants(module: Any, names: str) -> list[Any]:
+    """Values of a module by their names, as constants of Triton: part of its cache key."""
+    triton, values = _triton(), [getattr(module, name) for name in names.split()]
+    if triton is None or os.environ.get("TRITON_INTERPRET") == "1":  # interpreted: plain Python
+        return values
+    return [triton.language.constexpr(value) for value in values]
+
+
+def _triton() -> Any:
+    try:
+        return importlib.import_module("triton")
+    except ImportError:
+        return None
 
 
 def _missing(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -354,4 +354,4 @@ def examples() -> list[Example]:
     ]
 
 
-POINT = Op("points", reference, {"cpu": move_points, "cuda": move_points}, examples, traffic)
+MOVE = Op("move_points", reference, {"cpu": move_points, "cuda": move_points}, examples, traffic)
