@@ -52,6 +52,8 @@ class Op:
     """Small calls on the CPU that cover the odd cases; tests and benchmarks run all of them."""
     traffic: Callable[..., int]
     """Bytes read plus bytes written by a call with these arguments, each byte counted once."""
+    exact: bool = False
+    """The result is integers, the same on every back end; `reference` then takes no `dtype`."""
 
     def __post_init__(self) -> None:
         OPS[self.name] = self

@@ -38,6 +38,14 @@ B-spline. A control point is one int32: x in the low, y in the high 16 bits, sig
 word i % 4 of Philox4x32-10 with counter (i // 4, 0, 0, 0) and key (KEY0, KEY1) are summed, less
 510, over sqrt(21845): nearly normal, at most 3.45, and the same integers everywhere.
 
+*Masks.* A label map takes the nearest source pixel in one stage, in int64 and Q16 throughout. With
+(u, v) the position of step 3 and t = u - BOX_LEFT + 1/2, L = BOX_WIDTH: beyond 0 <= t < L lies the
+label "outside" (or EDGE: t clamped to [0, L); REFLECT: t mod 2L, mirrored); MIRROR: t -> L - t;
+column = floor(LEFT + floor(t * ratio)), ratio = (WIDTH + BOX_WIDTH // 2) // BOX_WIDTH, clamped to
+the window's pixels [max(0, floor(LEFT)), min(W, ceil(LEFT + WIDTH)) - 1]. Rows likewise. Positions
+between output pixels, of regions of interest: the affine is (XX*x + XY*y >> 16) + X0, and the
+displacement's place is min(max(2x + 1, 0), 2S - 2^-16) * 4 / 2S, both as above at whole pixels.
+
 Q16 in int32 reaches 32,767 pixels: larger sources are cut into regions first (slides) or refused.
 """
 
