@@ -50,7 +50,7 @@ SETTINGS = {
 NEAR = {"torchvision": 0.35, "DALI": 0.35, "albumentations": 1.6}
 """Levels of 255, mean. 0.25 is what rounding to uint8 leaves (0.25 to 0.31 measured); an area
 filter in place of a triangle makes 0.4 to 1.4. Kornia is 0.6 to 5.4 away, for want of a filter."""
-RUN_S = 0.25
+RUN_S = 0.2
 FIELD = {
     "torchvision": "torchvision",
     "albumentations": "albumentations",
@@ -148,7 +148,7 @@ def turns_of(run: Run, wanted_s: float) -> int:
         began = time.perf_counter()
         run()
         taken.append(time.perf_counter() - began)
-    return max(1, -int(-1.3 * wanted_s // min(taken)))
+    return max(1, -int(-1.25 * wanted_s // min(taken)))
 
 
 def in_batches(pictures: list[np.ndarray]) -> list[list[np.ndarray]]:
