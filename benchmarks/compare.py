@@ -59,15 +59,19 @@ class Side:
     plant: Callable[[float], None] | None = None
     """Starts that many seconds of work the way `run` starts its own, and returns at once: for
     work that uses no CPU of this machine, which is the one kind that `measure` cannot see."""
+    repeat: int = 1
+    """Runs that are timed as one: for the side that is too quick to be timed by one run, where
+    the other would take minutes. What is reported is of one run, the same work on both sides."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One run of one side."""
+    """One run of one side, or the mean of `runs` that were timed together."""
 
     seconds: float
     cpu_s: float
     items: int
+    runs: int = 1
 
 
 def compare(
@@ -96,7 +100,7 @@ def measure(side: Side, settle_s: float = SETTLE_S) -> Sample:
     """One run between waited-for edges. Raises Refused where work goes on after the second."""
     settle(side)
     cpu, began = cpu_seconds(), time.perf_counter()
-    items = side.run()
+    counts = {side.run() for _ in range(side.repeat)}
     settle(side)
     seconds, used = time.perf_counter() - began, cpu_seconds() - cpu
     before = cpu_seconds()
@@ -107,7 +111,9 @@ def measure(side: Side, settle_s: float = SETTLE_S) -> Sample:
             f"{side.name}: {1e3 * late:.0f} ms of CPU were used in {1e3 * settle_s:.0f} ms after "
             "the clock stopped; run or wait has to return when the work is done"
         )
-    return Sample(seconds, used, items)
+    if len(counts) > 1:
+        raise Refused(f"{side.name}: its runs processed {sorted(counts)} items")
+    return Sample(seconds / side.repeat, used / side.repeat, counts.pop(), side.repeat)
 
 
 def settle(side: Side) -> None:
@@ -149,7 +155,7 @@ def summarise(
     counts = {sample.items for sample in (*ours, *theirs)}
     if len(counts) > 1 or min(counts) < 1:
         raise Refused(f"{what}: the sides processed {sorted(counts)} items; they have to be equal")
-    shortest = min(sample.seconds for sample in (*ours, *theirs))
+    shortest = min(sample.seconds * sample.runs for sample in (*ours, *theirs))
     if shortest < LEAST_S:
         raise Refused(
             f"{what}: a run of {shortest:.4f} s measures the clock; repeat the work in it"

@@ -113,6 +113,34 @@ def test_the_same_run_is_measured_to_its_end_where_wait_waits():
     assert sample.items == 64 and sample.seconds >= 0.2
 
 
+def test_a_quick_side_is_repeated_and_reported_by_the_run(monkeypatch):
+    runs: list[str] = []
+
+    def side(name: str, repeat: int) -> Side:
+        def run() -> int:
+            runs.append(name)
+            time.sleep(0.01)
+            return 32
+
+        return Side(name, run, repeat=repeat)
+
+    quick, slow = measure(side("quick", 8)), measure(side("slow", 2))
+    assert runs == ["quick"] * 8 + ["slow"] * 2
+    assert quick.items == slow.items == 32 and (quick.runs, slow.runs) == (8, 2)
+    assert quick.seconds == pytest.approx(slow.seconds, rel=0.5)
+    with pytest.raises(Refused, match="measures the clock"):
+        summarise("step", [quick] * 7, [slow] * 7, against="slow")
+    monkeypatch.setattr(compare, "LEAST_S", 0.015)
+    row, _ = summarise("step", [quick] * 7, [slow] * 7, against="slow")
+    assert row["items"] == 32 and row["ratio"] == pytest.approx(1, rel=0.5)
+
+
+def test_runs_of_different_work_are_not_averaged():
+    counts = iter([32, 31])
+    with pytest.raises(Refused, match=r"\[31, 32\] items"):
+        measure(Side("uneven", lambda: next(counts), repeat=2))
+
+
 def asleep(joined: bool) -> Side:
     """Work on a thread that uses no CPU: a disk, a network, another machine."""
     threads: list[threading.Thread] = []
