@@ -251,6 +251,24 @@ def test_ctrl_c_while_the_journal_is_written_enters_no_image_twice(root, tmp_pat
     assert fingerprint(tmp_path) == fingerprint_of_a_clean_build(root)
 
 
+def test_pixels_go_to_the_disk_while_others_are_decoded_and_its_errors_are_told(
+    root, tmp_path, monkeypatch
+):
+    pushed, whole = [], os.fdatasync
+    monkeypatch.setattr(writing, "PUSH_BYTES", 0)
+    monkeypatch.setattr(os, "fdatasync", lambda handle: pushed.append(handle) or whole(handle))
+    find_or_build(list_tree(root), tmp_path, 2)
+    assert pushed and fingerprint(tmp_path) == fingerprint_of_a_clean_build(root)
+
+    def fail(handle: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", fail)  # the system tells it once, and not to a later fsync
+    with pytest.raises(StorageError, match=r"cannot write pack .*: Input/output error"):
+        find_or_build(list_tree(root), tmp_path / "other", 2)
+    assert not [shelved for shelved in list_packs(tmp_path / "other") if shelved.state == "whole"]
+
+
 def test_a_build_killed_while_it_is_synced_is_not_begun_again(root, tmp_path, monkeypatch):
     monkeypatch.setattr(writing, "SYNC_BYTES", 0)
     manifest, spoken = list_tree(root), []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import io
 import json
@@ -11,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,24 +93,30 @@ def pack_arrays(images: Sequence[np.ndarray], side: int = 0) -> Pack:
     return Pack(Path(), pixels, writer.start, writer.shape, writer.sha256, "", {}, writer.crc32)
 
 
-def measure_images(manifest: Manifest, side: int = 0, samples: int = 32) -> list[tuple[int, float]]:
+def measure_images(
+    manifest: Manifest, side: int = 0, samples: int = 32, threads: int = 1
+) -> list[tuple[int, float]]:
     """(bytes with all levels, seconds of one thread) of a few images, of those that can be read."""
-    found = []
-    for number in spread(len(manifest), samples):
-        began = time.perf_counter()
-        try:
-            data = (manifest.root / manifest.files[number]).read_bytes()
-            pixels = decode_frames(data, manifest.window, manifest.allow_phi)[0]
-        except (Unreadable, OSError):  # whoever reads them all will say so
-            continue
-        size = sum(level.nbytes for level in prepare_levels(b"", pixels, side).levels)
-        found.append((size, time.perf_counter() - began))
-    return found
+    numbers = spread(len(manifest), samples)
+    with ThreadPoolExecutor(threads, thread_name_prefix="measure") as pool:
+        found = list(pool.map(functools.partial(_measure, manifest, side), numbers))
+    return [one for one in found if one]
 
 
-def estimate_bytes(manifest: Manifest, side: int = 0, samples: int = 32) -> int:
+def _measure(manifest: Manifest, side: int, number: int) -> tuple[int, float] | None:
+    began = time.perf_counter()
+    try:
+        data = (manifest.root / manifest.files[number]).read_bytes()
+        pixels = decode_frames(data, manifest.window, manifest.allow_phi)[0]
+    except (Unreadable, OSError):  # whoever reads them all will say so
+        return None
+    size = sum(level.nbytes for level in prepare_levels(b"", pixels, side).levels)
+    return size, time.perf_counter() - began
+
+
+def estimate_bytes(manifest: Manifest, side: int = 0, samples: int = 32, threads: int = 1) -> int:
     """About how large the pack will be, from the decoded size of a few images."""
-    sizes = [size for size, _ in measure_images(manifest, side, samples)]
+    sizes = [size for size, _ in measure_images(manifest, side, samples, threads)]
     return int(np.mean(sizes or [0]) * len(manifest))
 
 
@@ -180,7 +188,8 @@ def _build(work: _Work) -> Pack:
 def _state_cost(work: _Work, beside: Path) -> None:
     """Say what the pack will take; raises StorageError where the disk has less."""
     shelf, side, images = work.folder.parent, work.side, len(work.manifest)
-    needed, free = estimate_bytes(work.manifest, side), shutil.disk_usage(shelf).free
+    needed = estimate_bytes(work.manifest, side, threads=work.threads)
+    free = shutil.disk_usage(shelf).free
     there = beside / "pixels.npy"
     missing = needed - (there.stat().st_size if there.exists() else 0)
     if missing > free:

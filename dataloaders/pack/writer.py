@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,6 +26,9 @@ HEADER = 128
 """Bytes kept free at the front of pixels.npy until its length is known."""
 SYNC_BYTES, SYNC_S = 256_000_000, 5.0
 """Pixels are synced after so many bytes or seconds: what a kill can cost."""
+PUSH_BYTES = 32_000_000
+"""After so many a thread begins to bring them to the disk, so that a sync finds little to wait for
+while the images decoded ahead run out."""
 
 
 class MixedDepth(DataError):
@@ -46,6 +50,9 @@ class Writer:
         self._head = {"format": FORMAT, "levels": LEVELS}
         self._lines: list[str] = []
         self._synced, self._when = 0, time.monotonic()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="push")  # starts none until used
+        self._pushing: Future[None] | None = None
+        self._pushed = 0
         file.write(b"\0" * HEADER)
 
     def go_on(self) -> int:
@@ -86,11 +93,15 @@ class Writer:
             self._lines.append(json.dumps(line) + "\n")
             if self._is_time():
                 self.sync()
+            else:
+                self._push()
 
     def sync(self) -> None:
         """Bring pixels to the disk, then the lines about them."""
         if self.journal is None:
             return
+        if self._pushing:
+            self._pushing.result()  # an error of the disk is told once: to that thread
         self.file.flush()
         os.fsync(self.file.fileno())
         lines, self._lines = self._lines, []  # first: Ctrl-C below must not write them twice
@@ -107,6 +118,9 @@ class Writer:
         dtype = self.dtype or np.dtype(np.uint8)
         self.file.write(b"\0" * PADDING * dtype.itemsize)
         self.elements += PADDING
+        if self._pushing:
+            self._pushing.result()
+        self._pool.shutdown()
         text = f"{{'descr': '{dtype.str}', 'fortran_order': False, 'shape': ({self.elements},), }}"
         length = HEADER - 10
         self.file.seek(0)
@@ -126,6 +140,17 @@ class Writer:
             self.elements += int(np.prod(shape))
         self.done += 1
 
+    def _push(self) -> None:
+        """Let the thread write out what there is, if it is not still at it. Raises its errors."""
+        size = self.file.tell()
+        if size - self._pushed < PUSH_BYTES or not (self._pushing is None or self._pushing.done()):
+            return
+        if self._pushing:
+            self._pushing.result()
+        self.file.flush()
+        self._pushed = size
+        self._pushing = self._pool.submit(_write_out, os.dup(self.file.fileno()))
+
     def _is_time(self) -> bool:
         item = self.dtype.itemsize if self.dtype else 1
         waited = time.monotonic() - self._when
@@ -139,6 +164,14 @@ class Writer:
                 f"{self.done + 1} is the first that differs); convert one kind, or keep them in "
                 "two folders"
             )
+
+
+def _write_out(handle: int) -> None:
+    """Of a handle of its own: the file may be closed meanwhile."""
+    try:
+        os.fdatasync(handle)
+    finally:
+        os.close(handle)
 
 
 def _whole_lines(journal: Path) -> list[dict[str, Any]]:
