@@ -162,7 +162,7 @@ def examples() -> list[Example]:
         _example("upside down", odd, Augment(rotate=180.0, flip_vertical=1.0), size=40, channels=1),
         _mip(),
         *_borders([(90, 41, 1), (20, 33, 3), (300, 2, 1), (1, 120, 3), (1, 1, 1)]),
-        _example("blur", small + thin, Augment(blur=6.0, flip=0.5), size=10, channels=3),
+        _example("blur", small + thin, Augment(blur=2.0, flip=0.5), size=16, channels=3),
         _example("gamma", odd * 2, Augment(gamma=4.0), size=19, channels=1),
         _example("noise", odd + coloured, Augment(noise=1.0), size=15, channels=3),
         _example("noise, gray", odd + coloured, Augment(noise=1.0), size=15, channels=1),
