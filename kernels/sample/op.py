@@ -9,6 +9,7 @@ Legend: N images, S side of the output, K channels of the output, P columns of t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -129,6 +130,13 @@ def on_cpu(
     )  # fmt: skip
 
 
+def on_cuda(pixels: torch.Tensor, *rest: torch.Tensor, **settings: Any) -> torch.Tensor:
+    """The CUDA C++ back end: arguments as `sample` has them, on a card. Compiles on first use."""
+    from . import cuda
+
+    return cuda.on_cuda(pixels, *rest, **settings)
+
+
 def _refuse_unbuilt(params: torch.Tensor, table: torch.Tensor | None, parts: int) -> None:
     flags = int(params[:, FLAGS].max()) if len(params) else 0
     new = flags >= EDGE or params[:, [BLUR, FILL, NOISE, ERASE_HEIGHT]].any()
@@ -137,4 +145,4 @@ def _refuse_unbuilt(params: torch.Tensor, table: torch.Tensor | None, parts: int
         raise NotImplementedError("the CPU back end of sample has no such step yet")
 
 
-SAMPLE = Op("sample", reference, {"cpu": on_cpu}, examples, traffic)
+SAMPLE = Op("sample", reference, {"cpu": on_cpu, "cuda": on_cuda}, examples, traffic)
