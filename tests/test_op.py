@@ -52,7 +52,7 @@ def test_every_example_moves_at_least_the_bytes_of_its_output(op, example):
 def test_a_device_without_a_back_end_is_an_error_that_names_both():
     pixels = torch.empty(4, dtype=torch.uint8, device="meta")
     with pytest.raises(
-        NotImplementedError, match="sample has no back end for meta, only cpu, triton"
+        NotImplementedError, match="sample has no back end for meta, only cpu, cuda, triton"
     ):
         ops.OPS["sample"].run(pixels)
 

@@ -142,4 +142,12 @@ def on_triton(*args: torch.Tensor, **settings: Any) -> torch.Tensor:
     return triton.on_card(*args, **settings)
 
 
-SAMPLE = Op("sample", reference, {"cpu": on_cpu, "triton": on_triton}, examples, traffic)
+def on_cuda(pixels: torch.Tensor, *rest: torch.Tensor, **settings: Any) -> torch.Tensor:
+    """The CUDA C++ back end: arguments as `sample` has them, on a card. Compiles on first use."""
+    from . import cuda
+
+    return cuda.on_cuda(pixels, *rest, **settings)
+
+
+BACKENDS = {"cpu": on_cpu, "triton": on_triton, "cuda": on_cuda}
+SAMPLE = Op("sample", reference, BACKENDS, examples, traffic)
