@@ -176,6 +176,12 @@ def show_taps(first, length, source, box, blur, centre, lo, hi, ROOM: tl.constex
 
 
 @ops.triton_jit
+def show_quotients(n, d, out, ROOM: tl.constexpr):
+    at = tl.program_id(0) * ROOM + tl.arange(0, ROOM)
+    tl.store(out + at, triton_light.divide(tl.load(n + at), tl.load(d + tl.program_id(0))))
+
+
+@ops.triton_jit
 def show_grains(row, out, ROOM: tl.constexpr):
     o = tl.arange(0, ROOM)
     number = o[:, None] * ROOM + o[None, :]
@@ -211,6 +217,15 @@ def test_taps_are_the_integers_of_the_reference(device):
     for n in range(count):
         theirs = taps(int(first[n]), int(length[n]), int(source[n]), int(box[n]), int(blur[n]))
         assert np.array_equal(found[:, n, : box[n]].cpu(), np.stack(theirs[:3])), n
+
+
+def test_quotients_by_way_of_floats_are_exact_beside_every_multiple(device):
+    d = torch.cat([torch.arange(2, 60, 2), torch.arange(2, 32767, 602)]).int()
+    k = torch.cat([torch.arange(256), torch.arange(1, 257) * 127]).int()[None, :] % d[:, None]
+    n = torch.cat([k * d[:, None], (k * d[:, None] - 1).clamp(min=0)], dim=1).contiguous()
+    out = torch.zeros_like(n, device=device)
+    show_quotients[(len(d),)](n.to(device), d.to(device), out, ROOM=n.shape[1])
+    assert torch.equal(out.cpu(), n // d[:, None])
 
 
 def test_noise_is_the_integers_of_the_reference(device):
