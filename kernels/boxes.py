@@ -12,7 +12,7 @@ import torch
 from .points import check_points, frame_output, frame_source, move_points
 from .sample.columns import BENT, FLAGS
 
-STEPS = 16  # pieces of a bent edge: its bow is then at most 1 / 256 of that of the whole edge
+STEPS = 8  # pieces of a bent edge: the bow of one is about 1 / 64 of the whole edge's
 
 
 def move_boxes(
