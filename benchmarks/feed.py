@@ -49,7 +49,7 @@ from foveate.kernels.sample.op import sample
 SIZE, BATCH, MEAN, STD = 224, 32, (0.25,), (0.22,)
 AUGMENT = Augment(area=(0.6, 1.0), ratio=(0.8, 1.25), flip=0.5, brightness=0.2, contrast=0.2)
 THREADS = os.cpu_count() or 1
-STEADY = 6
+STEADY = 12
 """Epochs of ours a run: one would be too quick to be timed."""
 JOB = Job(AUGMENT, SIZE, MEAN, STD)
 Epochs = Callable[[int], int]

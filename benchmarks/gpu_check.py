@@ -5,10 +5,11 @@ else: no network, no installation of this project, packages perhaps missing.
     ... --rehearse                             every stage that can run without one, tiny
 
 First what needs none of our code (copy bandwidth, matrix rate, CUDA JPEG decoding, ResNet-50
-eager, compiled and as a graph, beside the roofline), then device tests, then the OCT runs. Each
-stage is a process of its own with a time limit, so an error, an abort or a full memory ends that
-stage alone. DIR/<card>_<date>.json is written after each: rows, what was skipped and why, what
-failed, and clocks and power of the card; DIR/log.txt has all that the stages said.
+eager, compiled and as a graph, beside the roofline), then every kernel against its reference and
+its speed, device tests, and the OCT runs. Each stage is a process of its own with a time limit, so
+an error, an abort or a full memory ends that stage alone. DIR/<card>_<date>.json is written after
+each: rows, what was skipped and why, what failed, and clocks and power of the card; DIR/log.txt has
+all that the stages said.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ STAGES = (
     Stage("eager", "gpu_resnet.py", 60),
     Stage("graph", "gpu_resnet.py", 50),
     Stage("compiled", "gpu_resnet.py", 120),
+    Stage("kernels", "gpu_kernels.py", 90),
+    Stage("speed", "gpu_kernels.py", 60),
     Stage("tests", "gpu_runs.py", 120),
     Stage("quickstart", "gpu_runs.py", 100),
     Stage("faithful", "gpu_runs.py", 60),

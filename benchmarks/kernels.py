@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -28,7 +27,7 @@ import numpy as np
 import torch
 from augmenters import Job, with_albumentations, with_dali, with_kornia, with_torchvision
 from compare import Refused, Row, Side, begin, compare, finish, parse, plainly
-from decode import draw_scans, draw_sheets
+from decode import cost_of, draw_scans, draw_sheets
 from op_rates import measure_ops
 
 from foveate.dataloaders.pack.build import pack_arrays
@@ -125,8 +124,8 @@ def versus(
     except (ImportError, Refused) as error:
         print(f"skipped: {what}, {name}: {' '.join(str(error).split())[:90]}", flush=True)
         return []
-    ours = make_ours(job, pictures)
-    one, other = (turns_of(run, 0.0 if rehearse else RUN_S) for run in (ours, theirs))
+    ours, wanted_s = make_ours(job, pictures), 0.0 if rehearse else RUN_S
+    one, other = (turns_of(run, job.threads, wanted_s) for run in (ours, theirs))
     what += f", {job.threads} thread" + "s" * (job.threads > 1)
     try:
         return compare(
@@ -141,14 +140,9 @@ def versus(
         return []
 
 
-def turns_of(run: Run, wanted_s: float) -> int:
-    """Runs that fill so many seconds, by the quicker of two."""
-    taken = []
-    for _ in range(2):
-        began = time.perf_counter()
-        run()
-        taken.append(time.perf_counter() - began)
-    return max(1, -int(-1.25 * wanted_s // min(taken)))
+def turns_of(run: Run, threads: int, wanted_s: float) -> int:
+    """Runs that fill so many seconds even if nothing else uses the machine."""
+    return max(1, -int(-1.3 * wanted_s * threads // cost_of(run)))
 
 
 def in_batches(pictures: list[np.ndarray]) -> list[list[np.ndarray]]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import gpu_check
+import gpu_kernels
 import pytest
 import roofline
 import torch
 from gpu_check import Check, Stage
+
+from foveate.kernels.op import OPS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,6 +55,54 @@ def test_the_rehearsal_runs_every_kind_of_stage(tmp_path):
     skipped = [one["reason"] for one in found["skipped"] if one["stage"] == "decoders"]
     assert torch.cuda.is_available() or any("nvJPEG: decoding on a card" in s for s in skipped)
     assert found["rehearsal"] is True
+
+
+def test_kernels_are_checked_and_timed_in_the_rehearsal(tmp_path):
+    done = run(tmp_path, "--rehearse", "--only", "copy", "kernels", "speed")
+    assert done.returncode == 0, done.stdout + (tmp_path / "log.txt").read_text()[-3000:]
+    rows = {row["what"]: row for row in result(tmp_path)["rows"]}
+    right = rows["sample on cpu: examples as exact as the reference"]
+    assert right["ours"] == right["theirs"] == 3 * len(OPS["sample"].examples())
+    timed = [what for what in rows if what.startswith("sample on cpu, ")]
+    assert len(timed) == 3 * len(gpu_kernels.CASES), "us, GB/s and the share of a step"
+    assert sum(what.startswith("torchvision v2, ") for what in rows) == len(gpu_kernels.CASES)
+    assert all(row["against"] == "copy" for what, row in rows.items() if what.endswith("traffic"))
+
+
+class Told:
+    """What `backends` and `differences` ask of a Report."""
+
+    device, rehearse = torch.device("cpu"), True
+
+    def skip(self, reason: str) -> None:
+        self.reason = reason
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda made: made * (256 / 255), "error"),
+        (lambda made: made.flip(3), "error"),
+        (lambda made: made.double(), "error"),
+        (lambda made: 1 // 0, None),
+    ],
+    ids=["1/256 for 1/255", "mirrored", "another dtype", "a fault of the script itself"],
+)
+def test_a_wrong_kernel_is_named(change, said):
+    op = OPS["sample"]
+    backends = {"cpu": lambda *a, **s: change(op.backends["cpu"](*a, **s))}
+    broken = dataclasses.replace(op, name="broken", backends=backends | {"triton": None})
+    OPS.pop("broken")
+    told = Told()
+    assert gpu_kernels.backends(told, broken) == ["cpu"]
+    assert told.reason == "broken on triton: no card"
+    example = next(one for one in op.examples() if one.name == "gray repeated")
+    if said is None:  # nothing that a kernel raises: the stage's `attempt` names it
+        with pytest.raises(ZeroDivisionError):
+            list(gpu_kernels.differences(told, broken, "cpu", example))
+        return
+    found = list(gpu_kernels.differences(told, broken, "cpu", example))
+    assert any(said in why and why.startswith("broken on cpu, gray repeated") for why in found)
 
 
 @pytest.mark.soak
