@@ -87,7 +87,7 @@ def small_boxes(rows):
 
 
 def far_blur(rows):
-    """A support of more than 2^31: 16 output pixels of a source 30,000 wide."""
+    """A support of more than 2^31: 17 output pixels of 2,048 source pixels."""
     rows[:, p.BLUR] = 16 * p.ONE
 
 
@@ -135,7 +135,7 @@ def plain_features(fit, curve):
     yield make("uint16", Augment(**WARPED, **COLOURS, noise=0.1), dtype=torch.uint16)
     yield make("wide spans", Augment(area=(0.5, 1.0), flip=0.5, **COLOURS), SPAN, size=9)
     yield make("wide spans 16", Augment(flip=0.5), SPAN, size=5, dtype=torch.uint16)
-    yield make("far blur", Augment(), [(2, 30000, 1), (30000, 1, 1)], 16, 1, change=far_blur)
+    yield make("far blur", Augment(), [(2, 32767, 1), (32767, 1, 1)], 16, 1, change=far_blur)
     yield make("aligned rows", Augment(**CROPPED, **COLOURS), size=64)
     yield make("aligned, two blocks", Augment(**WARPED, **COLOURS), size=80)
     yield make("aligned gray", Augment(**CROPPED), GRAY, size=72, channels=1)
@@ -164,11 +164,10 @@ def judge(example, dtype, ours):
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-@pytest.mark.parametrize("name", ["nvrtc", "nvcc"])
-def test_it_compiles_for_every_card(name, arch):
-    compiler = getattr(driver, name)()
+def test_nvrtc_compiles_it_for_every_card(arch):
+    compiler = driver.nvrtc()
     if compiler is None or arch not in compiler.supported:
-        pytest.skip(f"no {name} here that knows sm_{arch}")
+        pytest.skip(f"no NVRTC here that knows sm_{arch}")
     code = compiler.build(cuda.source(), f"sm_{arch}")
     assert code[:4] == b"\x7fELF" and len(code) > 10_000
 
@@ -185,6 +184,7 @@ def test_four_blocks_share_the_registers_and_little_is_spilled(arch, tmp_path, c
     kernels = re.findall(
         r"entry function '(\w+)'.*?(\d+) bytes spill stores.*?Used (\d+) registers", said, re.S
     )
+    assert (tmp_path / "code").read_bytes()[:4] == b"\x7fELF"
     with capsys.disabled():
         print(f"\nsm_{arch}:", *(f"{k} {used} registers, {lost} B" for k, lost, used in kernels))
     assert {kernel for kernel, _, _ in kernels} == {"resize8", "resize16", "sums", "finish"}
@@ -280,11 +280,11 @@ def host(tmp_path_factory):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("example", CASES, ids=lambda example: example.name)
 def test_the_same_text_is_right_as_host_code(host, example, dtype):
-    rising, falling = (
-        host(*example.args, **example.settings, dtype=dtype, order=order) for order in (0, 1)
-    )
+    rising = host(*example.args, **example.settings, dtype=dtype)
     judge(example, dtype, rising)
-    assert torch.equal(rising, falling), "a barrier is missing"
+    if dtype == torch.float32:  # barriers are the same for all
+        falling = host(*example.args, **example.settings, dtype=dtype, order=1)
+        assert torch.equal(rising, falling), "a barrier is missing"
 
 
 @pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
