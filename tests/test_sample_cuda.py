@@ -7,6 +7,7 @@ real. What only a card can show is marked `gpu`.
 from __future__ import annotations
 
 import ctypes
+import functools
 import re
 import shutil
 import subprocess
@@ -86,7 +87,7 @@ def small_boxes(rows):
 
 
 def far_blur(rows):
-    """A support of more than 2^31: 16 output pixels of a source 30,000 wide."""
+    """A support of more than 2^31: 17 output pixels of 2,048 source pixels."""
     rows[:, p.BLUR] = 16 * p.ONE
 
 
@@ -101,25 +102,7 @@ def features():
         yield make(f"letterbox {border} turned", Augment(**fit, **edge, **WARPED, contrast=0.5))
         yield make(f"warped {border}", Augment(**edge, **WARPED, **CROPPED))
         yield make(f"elastic {border}", Augment(**edge, elastic=0.06, **CROPPED), size=40)
-    yield make("letterbox colour", Augment(**fit, **COLOURS, fill=0.5))
-    yield make("elastic and affine", Augment(elastic=0.05, **WARPED, **COLOURS), size=70)
-    yield make("blur", Augment(blur=3.0, **CROPPED, **COLOURS))
-    yield make("noise", Augment(noise=0.3, **CROPPED))
-    yield make("noise gray", Augment(noise=0.3, rotate=9.0), channels=1)
-    yield make("erase", Augment(erase=0.9, **CROPPED), size=30)
-    yield make("erase warped", Augment(erase=0.9, **WARPED), size=30)
-    yield make("gamma", Augment(gamma=1.0, **CROPPED, **COLOURS))
-    yield make("stain", Augment(**CROPPED), change=stained)
-    yield make("stain warped", Augment(**WARPED, **COLOURS, gamma=0.5), change=stained)
-    yield make("table", Augment(**CROPPED, **COLOURS), table=curve[8])
-    yield make("table 16", Augment(**WARPED), table=curve[16], dtype=torch.uint16)
-    yield make("uint16", Augment(**WARPED, **COLOURS, noise=0.1), dtype=torch.uint16)
-    yield make("wide spans", Augment(area=(0.5, 1.0), flip=0.5, **COLOURS), SPAN, size=9)
-    yield make("wide spans 16", Augment(flip=0.5), SPAN, size=5, dtype=torch.uint16)
-    yield make("far blur", Augment(), [(2, 30000, 1), (30000, 1, 1)], 16, 1, change=far_blur)
-    yield make("aligned rows", Augment(**CROPPED, **COLOURS), size=64)
-    yield make("aligned, two blocks", Augment(**WARPED, **COLOURS), size=80)
-    yield make("aligned gray", Augment(**CROPPED), GRAY, size=72, channels=1)
+    yield from plain_features(fit, curve)
     for flags, name in ((0, "parts"), (p.EDGE, "parts edge")):
         more = {"change": boxed(flags), "parts": 4}
         yield make(name, Augment(**CROPPED, **COLOURS, noise=0.1), quarters, **more)
@@ -135,13 +118,42 @@ def features():
     ), (*GRAY, *COLOURED) * 2, 48, change=stained)  # fmt: skip
 
 
+def plain_features(fit, curve):
+    """Features without parts."""
+    yield make("letterbox colour", Augment(**fit, **COLOURS, fill=0.5))
+    yield make("elastic and affine", Augment(elastic=0.05, **WARPED, **COLOURS), size=70)
+    yield make("blur", Augment(blur=3.0, **CROPPED, **COLOURS))
+    yield make("noise", Augment(noise=0.3, **CROPPED))
+    yield make("noise gray", Augment(noise=0.3, rotate=9.0), channels=1)
+    yield make("erase", Augment(erase=0.9, **CROPPED), size=30)
+    yield make("erase warped", Augment(erase=0.9, **WARPED), size=30)
+    yield make("gamma", Augment(gamma=1.0, **CROPPED, **COLOURS))
+    yield make("stain", Augment(**CROPPED), change=stained)
+    yield make("stain warped", Augment(**WARPED, **COLOURS, gamma=0.5), change=stained)
+    yield make("table", Augment(**CROPPED, **COLOURS), table=curve[8])
+    yield make("table 16", Augment(**WARPED), table=curve[16], dtype=torch.uint16)
+    yield make("uint16", Augment(**WARPED, **COLOURS, noise=0.1), dtype=torch.uint16)
+    yield make("wide spans", Augment(area=(0.5, 1.0), flip=0.5, **COLOURS), SPAN, size=9)
+    yield make("wide spans 16", Augment(flip=0.5), SPAN, size=5, dtype=torch.uint16)
+    yield make("far blur", Augment(), [(2, 32767, 1), (32767, 1, 1)], 16, 1, change=far_blur)
+    yield make("aligned rows", Augment(**CROPPED, **COLOURS), size=64)
+    yield make("aligned, two blocks", Augment(**WARPED, **COLOURS), size=80)
+    yield make("aligned gray", Augment(**CROPPED), GRAY, size=72, channels=1)
+
+
 CASES = [*examples(), *features()]
+
+
+@functools.cache
+def truth(name, dtype):
+    """The reference's output for a case; the host and the card are judged by the same."""
+    example = next(case for case in CASES if case.name == name)
+    return reference(*example.args, **example.settings, dtype=dtype)
 
 
 def judge(example, dtype, ours):
     """The tolerance rule of every kernel."""
-    exact = reference(*example.args, **example.settings, dtype=torch.float64)
-    same = reference(*example.args, **example.settings, dtype=dtype)
+    exact, same = truth(example.name, torch.float64), truth(example.name, dtype)
     assert ours.dtype == dtype and ours.shape == exact.shape
     error, theirs = ((out.double() - exact).abs().max() for out in (ours, same))
     bound = 2 * theirs + torch.finfo(dtype).eps * exact.abs().max()
@@ -152,11 +164,10 @@ def judge(example, dtype, ours):
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-@pytest.mark.parametrize("name", ["nvrtc", "nvcc"])
-def test_it_compiles_for_every_card(name, arch):
-    compiler = getattr(driver, name)()
+def test_nvrtc_compiles_it_for_every_card(arch):
+    compiler = driver.nvrtc()
     if compiler is None or arch not in compiler.supported:
-        pytest.skip(f"no {name} here that knows sm_{arch}")
+        pytest.skip(f"no NVRTC here that knows sm_{arch}")
     code = compiler.build(cuda.source(), f"sm_{arch}")
     assert code[:4] == b"\x7fELF" and len(code) > 10_000
 
@@ -173,6 +184,7 @@ def test_four_blocks_share_the_registers_and_little_is_spilled(arch, tmp_path, c
     kernels = re.findall(
         r"entry function '(\w+)'.*?(\d+) bytes spill stores.*?Used (\d+) registers", said, re.S
     )
+    assert (tmp_path / "code").read_bytes()[:4] == b"\x7fELF"
     with capsys.disabled():
         print(f"\nsm_{arch}:", *(f"{k} {used} registers, {lost} B" for k, lost, used in kernels))
     assert {kernel for kernel, _, _ in kernels} == {"resize8", "resize16", "sums", "finish"}
@@ -268,11 +280,11 @@ def host(tmp_path_factory):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("example", CASES, ids=lambda example: example.name)
 def test_the_same_text_is_right_as_host_code(host, example, dtype):
-    rising, falling = (
-        host(*example.args, **example.settings, dtype=dtype, order=order) for order in (0, 1)
-    )
+    rising = host(*example.args, **example.settings, dtype=dtype)
     judge(example, dtype, rising)
-    assert torch.equal(rising, falling), "a barrier is missing"
+    if dtype == torch.float32:  # barriers are the same for all
+        falling = host(*example.args, **example.settings, dtype=dtype, order=1)
+        assert torch.equal(rising, falling), "a barrier is missing"
 
 
 @pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)

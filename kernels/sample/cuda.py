@@ -24,8 +24,8 @@ from .columns import COLUMNS
 from .reference import GRAY
 
 KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
-ACROSS, DOWN, THREADS = 64, 16, 256  # BX, BY and THREADS of sample.cu
-TEXT = Path(__file__).with_name("sample.cu")
+ACROSS, DOWN, THREADS = 64, 16, 256  # BX, BY and THREADS of tile.cuh
+TEXTS = tuple(Path(__file__).with_name(name) for name in ("tile.cuh", "sample.cu"))
 _LOCK = threading.Lock()
 
 
@@ -43,7 +43,7 @@ class Job(ctypes.Structure):
 
 
 def source() -> str:
-    """The text that is compiled: the columns of `columns.py` as constants, then `sample.cu`."""
+    """The text that is compiled: the columns of `columns.py` as constants, then the two files."""
     lines = []
     for name, value in vars(columns).items():
         if name.isupper() and isinstance(value, int):
@@ -52,7 +52,7 @@ def source() -> str:
             lines.append(f"constexpr float {name} = {value!r}f;")
     for name, share in zip(("RED", "GREEN", "BLUE"), GRAY, strict=True):
         lines.append(f"constexpr float {name} = {share!r}f;")
-    return "\n".join([*lines, TEXT.read_text(encoding="utf-8")])
+    return "\n".join([*lines, *(path.read_text(encoding="utf-8") for path in TEXTS)])
 
 
 def fused(
