@@ -33,7 +33,7 @@ from .columns import (
     UPEND,
     WIDTH,
 )
-from .resize import LINES, resize
+from .resize import LINES, SPARE, resize
 from .store import BF16, F16, F32, store
 from .taps import BLOCK, bands, fill, room, room_in_bands
 from .tone import tone
@@ -122,7 +122,7 @@ def workshop(shape, params, size, channels):
     count = (np.empty((2, size), np.int64), np.empty((2, size), np.int64))
     weight = (np.empty(down, np.float32), np.empty(over, np.float32))
     axes = (*count, *weight, np.empty((size, 3), np.int64), np.empty(band, np.float32))
-    lines = np.zeros((LINES + 1, widest * 3), np.float32)
+    lines = np.zeros((LINES + 1, widest * 3 + SPARE), np.float32)
     ready = np.empty((LINES, size + BLOCK), np.float32)
     image, turned = np.empty(size * size * 3, np.float32), np.empty(tile, np.float32)
     value = np.empty(size * 3 + 8, np.float32)

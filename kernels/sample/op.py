@@ -70,7 +70,7 @@ def sample(
 
 
 def warm(dtype: torch.dtype = torch.uint8) -> None:
-    """Compile the CPU back end for pixels of this dtype, or load it: 8 s of CPU, then 0.6 s.
+    """Compile the CPU back end for pixels of this dtype, or load it: 19 s of CPU, then 0.5 s.
 
     Call it before a clock starts. One compilation serves every size, channel count and output.
     """

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..op import jit
 from .columns import Q
-from .resize import LINES, across, across_rgb, blend
+from .resize import LINES, SPARE, across, across_rgb, blend
 from .taps import BLOCK, bands, fill, room_in_bands, table
 
 
@@ -22,11 +22,11 @@ def shrink_rows(pixels, shape, out):
     band = np.empty(room_in_bands(over, width, 0), np.float32)
     bands(*columns, span, band)
     stride = np.int64(shape[1]) * channels
-    lines = np.zeros((LINES, stride), np.float32)
+    lines = np.zeros((LINES, stride + SPARE), np.float32)
     ready = np.empty((LINES, width + BLOCK), np.float32)
     for y in range(height):
         first, weight = rows[0][y] * stride, rows[2][y, : rows[1][y]]
-        blend(pixels, first, stride, weight, np.float32(1), lines[0])
+        blend(pixels, first, stride, weight, np.float32(1), stride, lines[0])
         if channels == 1:
             across(lines[0], lines[0], lines[0], lines[0], 0, span, band, ready)
         else:

@@ -51,8 +51,10 @@ def fill(first_q, length_q, source, flip, blur_q, lo, count, weight):
     slope = 1.0 / support
     begin = max(0, first_q >> Q)
     end = min(source, (first_q + length + ONE - 1) >> Q)
+    # first_q + ((2 * o + 1) * length + size) // (2 * size), without the division.
+    centre, left = first_q + (length + size) // (2 * size), (length + size) % (2 * size)
+    whole, part = length // size, 2 * (length % size)
     for o in range(size):
-        centre = first_q + ((2 * o + 1) * length + size) // (2 * size)
         low = max(begin, min((centre - support + HALF) >> Q, end - 1))
         high = max(low + 1, min((centre + support + HALF) >> Q, end))
         place = size - 1 - o if flip else o
@@ -66,6 +68,9 @@ def fill(first_q, length_q, source, flip, blur_q, lo, count, weight):
         total = 1 / total
         for t in range(high - low):
             share[t] *= total
+        centre, left = centre + whole, left + part
+        if left >= 2 * size:
+            centre, left = centre + 1, left - 2 * size
 
 
 @jit

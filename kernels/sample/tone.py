@@ -4,7 +4,7 @@ Legend: c planes of n pixels each, (c * n,) float32 in [0, 1].
 
 A step whose factor is exactly one is left out; only rounding could tell. Logarithm and power are
 written out (Cephes' polynomials, within 2 units in the last place): calls of the C library do not
-vectorise, and took 12 times as long (measured, 50,176 pixels).
+vectorise: 161 us against 41 for the gamma of 50,176 pixels.
 """
 
 from __future__ import annotations
