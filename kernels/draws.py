@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 ORDER, CROP, FLIP, ROTATE, COLOUR, MIX, RUNS, WEIGHTS, PARTNERS = range(9)
-AFFINE, BEND, BLUR, NOISE, ERASE, STAIN = range(9, 15)
+AFFINE, BEND, BLUR, NOISE, ERASE, STAIN, MOSAIC = range(9, 16)
 """Values of `op`. Never renumber: a recorded run would draw differently. Append instead."""
 
 _MULTIPLY = np.array([0xD2511F53, 0xCD9E8D57], np.uint64)

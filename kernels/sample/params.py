@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import draws
 from ..mix.pair import pair
+from ..stain import jitter
 from .augment import Augment, Range
 from .columns import (
     AFFINE,
@@ -87,6 +88,8 @@ def resolve(
     _place(augment, rows, size, drawn)
     _bend(augment, rows, size, drawn)
     _tone(augment, rows, drawn)
+    if augment.stain:
+        jitter(augment, rows, drawn.chance(augment.stain_chance, draws.STAIN), drawn)
     if augment.erase:
         _erase(augment, rows, size, drawn)
     if augment.mixup or augment.cutmix:
