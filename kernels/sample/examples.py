@@ -140,6 +140,16 @@ def _mip() -> Example:
     return Example(small.name, args, small.settings)
 
 
+def _mosaics(
+    odd: list[tuple[int, int, int]], coloured: list[tuple[int, int, int]]
+) -> list[Example]:
+    upright = Augment(flip=0.5, contrast=0.4)
+    return [
+        _mosaic([*odd, *coloured, (1, 1, 1)], REST, "mosaic"),
+        _mosaic([*odd, *coloured, (1, 1, 3)], upright, "mosaic, upright"),
+    ]
+
+
 def examples() -> list[Example]:
     """Calls that between them reach every branch of a back end."""
     small = [(31, 25, 1), (9, 40, 1), (17, 19, 3)]
@@ -170,8 +180,7 @@ def examples() -> list[Example]:
         _stained(),
         _example("all steps", (odd + coloured + thin) * 2, REST, size=33, channels=3),
         _example("all steps, gray", (odd + coloured + thin) * 2, REST, size=20, channels=1),
-        _mosaic([*odd, *coloured, (1, 1, 1)], REST, "mosaic"),
-        _mosaic([*odd, *coloured, (1, 1, 3)], Augment(flip=0.5, contrast=0.4), "mosaic, upright"),
+        *_mosaics(odd, coloured),
         *(
             _changed(
                 _example("", odd + coloured, REST, size=22, channels=3, dtype=dtype),

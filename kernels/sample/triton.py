@@ -41,7 +41,7 @@ except ImportError:  # the file can be imported; `on_card` says what is missing
     tl = None  # type: ignore[assignment, unused-ignore]
 
 BLOCK = 32  # 224 = 7 x 32: a warp is a run of 32 columns, so a row is interleaved inside it
-WARPS = 8  # four rows a thread: 55 registers on sm_90 for gray (95 with 4 warps), no kernel spills
+WARPS = 8  # four rows a thread: 55 registers on sm_90 for gray, 95 with 4 warps
 RAW, TILES, LIGHT = 0, 1, 2
 
 FLAGS, COLOUR, KEEP, COLUMNS = constants(columns, "FLAGS COLOUR KEEP COLUMNS")
@@ -315,6 +315,8 @@ def on_card(
     if parts > 1:
         wanted |= every.BOX
     single = torch.empty_like(out, dtype=torch.float32) if out.dtype == torch.float64 else out
+    if wanted & every.BOX:
+        single.zero_()  # rows with KEEP may leave gaps, and whether there are any lies on the card
     if len(start):
         with torch.cuda.device(pixels.device) if pixels.is_cuda else nullcontext():
             launch(pixels, start, shape, params, table, single, mean, std, parts, wanted)

@@ -89,8 +89,11 @@ def weigh(i, hi, centre, support):
 def total(centre, lo, hi, support, taps, B: tl.constexpr):
     """The sum of the weights of B rows or columns."""
     found = tl.zeros([B], tl.float32)
-    for t in range(taps):
-        found += weigh(lo + t, hi, centre, support)
+    for first in range(0, taps, 16):  # as `filtered`
+        run = tl.zeros([B], tl.float32)
+        for t in range(first, tl.minimum(first + 16, taps)):
+            run += weigh(lo + t, hi, centre, support)
+        found += run
     return found
 
 
@@ -134,18 +137,19 @@ def filtered(
         share = weigh(ly + t, hy, cy, sy)
         i = tl.minimum(ly + t, height - 1).to(tl.uint32).to(tl.uint64)
         line = pixels + (i * (width * depth).to(tl.uint32).to(tl.uint64))[:, None]
-        r = tl.zeros([BY, BX], tl.float32)
-        g, b = r, r
-        for s in range(nx):
-            near = weigh(lx + s, hx, cx, sx)[None, :]
-            at = line + (tl.minimum(lx + s, width - 1) * depth)[None, :]
-            r += near * tone(tl.load(at), curve, CURVED)
-            if colours:
-                g += near * tone(tl.load(at + 1), curve, CURVED)
-                b += near * tone(tl.load(at + 2), curve, CURVED)
-        red += share[:, None] * r
-        green += share[:, None] * g
-        blue += share[:, None] * b
+        for first in range(0, nx, 16):  # in runs: the error of a long float32 sum grows with it
+            r = tl.zeros([BY, BX], tl.float32)
+            g, b = r, r
+            for s in range(first, tl.minimum(first + 16, nx)):
+                near = weigh(lx + s, hx, cx, sx)[None, :]
+                at = line + (tl.minimum(lx + s, width - 1) * depth)[None, :]
+                r += near * tone(tl.load(at), curve, CURVED)
+                if colours:
+                    g += near * tone(tl.load(at + 1), curve, CURVED)
+                    b += near * tone(tl.load(at + 2), curve, CURVED)
+            red += share[:, None] * r
+            green += share[:, None] * g
+            blue += share[:, None] * b
     gain = 1.0 / (total_y[:, None] * total_x[None, :])
     red, green, blue = red * gain, green * gain, blue * gain
     if colours:
