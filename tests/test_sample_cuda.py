@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +142,7 @@ def plain_features(fit, curve):
     yield make("aligned gray", Augment(**CROPPED), GRAY, size=72, channels=1)
 
 
-CASES = [*examples(), *features()]
+CASES = [*examples(), *(replace(case, name=f"more {case.name}") for case in features())]
 
 
 @functools.cache

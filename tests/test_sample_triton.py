@@ -81,7 +81,17 @@ def compare(args, device, **how):
     return ours, needed
 
 
-@pytest.mark.parametrize("example", examples(), ids=lambda example: example.name)
+COSTLY = ("all steps", "mosaic", "table of")  # 5 to 24 s each in the interpreter
+
+
+def cases():
+    """Every example; the costliest run in `make test-slow`."""
+    for example in examples():
+        marks = [pytest.mark.slow] if example.name.startswith(COSTLY) else []
+        yield pytest.param(example, id=example.name, marks=marks)
+
+
+@pytest.mark.parametrize("example", list(cases()))
 def test_every_example_is_as_exact_as_its_reference(example, device):
     compare(example.args, device, **example.settings)
 

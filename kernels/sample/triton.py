@@ -311,9 +311,7 @@ def on_card(
         room = (len(start) // parts, size, size, channels)
         out = torch.empty(room, dtype=dtype, device=pixels.device).permute(0, 3, 1, 2)
     check_out(out, (len(start) // parts, channels, size, size), pixels.device)
-    wanted = every.ALL if steps is None else steps
-    if parts > 1:
-        wanted |= every.BOX
+    wanted = (every.ALL if steps is None else steps) | (every.BOX if parts > 1 else 0)
     single = torch.empty_like(out, dtype=torch.float32) if out.dtype == torch.float64 else out
     if wanted & every.BOX:
         single.zero_()  # rows with KEEP may leave gaps, and whether there are any lies on the card
