@@ -86,7 +86,7 @@ class Op:
             return "not written"
         if name != "triton":
             return ""
-        if not find_spec("triton"):
+        if not _has_triton():
             return "triton is not installed"
         interpreted = os.environ.get("TRITON_INTERPRET") == "1"
         return "" if device.type == "cuda" or interpreted else "only under TRITON_INTERPRET=1"
@@ -94,6 +94,11 @@ class Op:
     def run(self, first: torch.Tensor, *args: Any, backend: str = "", **settings: Any) -> Any:
         """Call `backend`, or the one of the device that the first tensor is on."""
         return self.backends[backend or self.choose(first.device)](first, *args, **settings)
+
+
+@functools.cache  # a search of the path, and every call of an operation asks
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
 
 
 def _before(name: str, names: Mapping[str, str]) -> list[str]:
