@@ -27,8 +27,8 @@ from foveate.dataloaders.manifest import Manifest
 from foveate.dataloaders.pack.build import find_or_build, pack_arrays
 from foveate.dataloaders.pack.layout import Pack
 from foveate.kernels.sample.augment import Augment
+from foveate.kernels.sample.checks import check_images
 from foveate.kernels.sample.columns import COLUMNS
-from foveate.kernels.sample.op import check_images
 
 TRAIN, BATCH, EPOCHS = 13, 6, 3  # a batch straddles epochs, and 13 is divided by nothing
 AUGMENT = Augment(area=(0.3, 1.0), flip=0.5, rotate=10, brightness=0.2)

@@ -24,6 +24,7 @@ from foveate.kernels.op import Example
 from foveate.kernels.sample import columns as p
 from foveate.kernels.sample import cuda
 from foveate.kernels.sample.augment import Augment
+from foveate.kernels.sample.checks import check_call
 from foveate.kernels.sample.examples import EVERYTHING, IMAGENET, examples, scans
 from foveate.kernels.sample.op import SAMPLE
 from foveate.kernels.sample.params import plain, resolve
@@ -316,8 +317,10 @@ def test_a_call_with_tensors_elsewhere_is_refused_by_name():
     call = {"size": 8, "channels": 1, "mean": (0.5,), "std": (0.5,)}
     with pytest.raises(ValueError, match="pixels must be on a CUDA device, they are on cpu"):
         SAMPLE.run(pixels, start, shape, rows, backend="cuda", **call)
-    more = {"channels": 1, "mean": (0.5,), "std": (0.5,), "table": None, "parts": 1}
-    cuda.check_call(pixels, start, shape, rows, **more)
+    with pytest.raises(ValueError, match="pixels must be on a CUDA device, they are on cpu"):
+        SAMPLE.run(pixels, start, shape, rows, backend="cuda", **call, steps=None, threads=1)
+    more = call | {"table": None, "parts": 1}
+    check_call(pixels, start, shape, rows, **more)
     for name, change in (
         ("start", {"start": start.int()}),
         ("shape", {"shape": shape.to("meta")}),
@@ -328,9 +331,9 @@ def test_a_call_with_tensors_elsewhere_is_refused_by_name():
     ):
         args = {"pixels": pixels, "start": start, "shape": shape, "params": rows, **more}
         with pytest.raises(ValueError, match=name):
-            cuda.check_call(**(args | change))
+            check_call(**(args | change))
     with pytest.raises(ValueError, match="out must be stored channels-last"):
-        cuda.make_out(torch.empty(4, 3, 8, 8), (4, 3, 8, 8), torch.float32, pixels.device)
+        check_call(**args, out=torch.empty(4, 3, 8, 8))
 
 
 # ---- on a card ---------------------------------------------------------------------------------

@@ -29,8 +29,44 @@ from .columns import (
     Q,
 )
 
-CPU = torch.device("cpu")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+
+def check_call(
+    pixels: torch.Tensor,
+    start: torch.Tensor,
+    shape: torch.Tensor,
+    params: torch.Tensor,
+    *,
+    size: int,
+    channels: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    dtype: torch.dtype = torch.float32,
+    table: torch.Tensor | None = None,
+    parts: int = 1,
+    out: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Arguments as `op.sample` has them -> `out`, (N/parts,K,S,S) channels-last; new if None.
+
+    The ValueErrors of every back end. On a card no value is looked at: that would wait for it.
+    """
+    on_host = pixels.device.type == "cpu"
+    (check_images if on_host else check_layout)(pixels, start, shape, params)
+    check_levels(channels, mean, std)
+    check_table(table, pixels)
+    outputs = check_parts(parts, len(start))
+    if not 1 <= size <= LONGEST // 2:
+        raise ValueError(f"size must be 1 to {LONGEST // 2} pixels, got {size}")
+    if out is None:
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {names(DTYPES)}, got {dtype}")
+        room = (outputs, size, size, channels)
+        out = torch.empty(room, dtype=dtype, device=pixels.device).permute(0, 3, 1, 2)
+    check_out(out, (outputs, channels, size, size), pixels.device)
+    if on_host:
+        check_places(params, size)
+    return out
 
 
 def check_images(
@@ -109,10 +145,8 @@ def check_levels(channels: int, mean: Sequence[float], std: Sequence[float]) -> 
         raise ValueError(f"std must be positive, got {std}")
 
 
-def check_out(out: torch.Tensor, shape: tuple[int, ...], device: torch.device = CPU) -> None:
+def check_out(out: torch.Tensor, shape: tuple[int, ...], device: torch.device) -> None:
     """ValueError unless `out` has this shape (N,K,S,S), a known dtype and channels-last strides."""
-    if not 1 <= shape[-1] <= LONGEST // 2:
-        raise ValueError(f"size must be 1 to {LONGEST // 2} pixels, got {shape[-1]}")
     if not out.permute(0, 2, 3, 1).is_contiguous():
         raise ValueError(f"out must be stored channels-last, its strides are {out.stride()}")
     stored = out.permute(0, 2, 3, 1)

@@ -19,8 +19,7 @@ import torch
 
 from ..driver import Module, load_module
 from . import columns
-from .checks import DTYPES, check_levels, names
-from .columns import COLUMNS
+from .checks import check_call
 from .reference import GRAY
 
 KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
@@ -137,69 +136,6 @@ def _blocks(size: int) -> int:
     return -(-size // ACROSS) * -(-size // DOWN)
 
 
-def check_call(
-    pixels: torch.Tensor,
-    start: torch.Tensor,
-    shape: torch.Tensor,
-    params: torch.Tensor,
-    *,
-    channels: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    table: torch.Tensor | None,
-    parts: int,
-) -> None:
-    """ValueError for dtypes, shapes, strides and devices; values stay on the card, unseen."""
-    check_levels(channels, mean, std)
-    count = len(start)
-    _check("pixels", pixels, (pixels.numel(),), (torch.uint8, torch.uint16), pixels)
-    _check("start", start, (count,), (torch.int64,), pixels)
-    _check("shape", shape, (count, 3), (torch.int32,), pixels)
-    _check("params", params, (count, COLUMNS), (torch.int32,), pixels)
-    if table is not None:
-        levels = torch.iinfo(pixels.dtype).max + 1
-        _check("table", table, (levels,), (torch.float32,), pixels)
-    if parts < 1 or count % parts:
-        raise ValueError(f"parts must divide the number of rows, {count}, got {parts}")
-
-
-def _check(
-    name: str,
-    tensor: torch.Tensor,
-    shape: tuple[int, ...],
-    dtypes: tuple[torch.dtype, ...],
-    pixels: torch.Tensor,
-) -> None:
-    if tuple(tensor.shape) != shape or tensor.dtype not in dtypes:
-        raise ValueError(
-            f"{name} must be {shape} of {names(dtypes)},"
-            f" got {tuple(tensor.shape)} of {names((tensor.dtype,))}"
-        )
-    if not tensor.is_contiguous() or tensor.device != pixels.device:
-        raise ValueError(
-            f"{name} must be contiguous, on {pixels.device} like the pixels, not {tensor.device}"
-        )
-
-
-def make_out(
-    out: torch.Tensor | None, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
-) -> torch.Tensor:
-    """`out` if it is (N,K,S,S), channels-last and on the device, else ValueError; new if None."""
-    count, channels, size, _ = shape
-    if not 1 <= size <= columns.LONGEST // 2:
-        raise ValueError(f"size must be 1 to {columns.LONGEST // 2} pixels, got {size}")
-    if out is None:
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype must be one of {names(DTYPES)}, got {dtype}")
-        out = torch.empty(count, size, size, channels, dtype=dtype, device=device)
-        return out.permute(0, 3, 1, 2)
-    if tuple(out.shape) != shape or out.dtype not in DTYPES or out.device != device:
-        raise ValueError(f"out must be {shape} of {names(DTYPES)} on {device}, got {out.shape}")
-    if not out.permute(0, 2, 3, 1).is_contiguous():
-        raise ValueError(f"out must be stored channels-last, its strides are {out.stride()}")
-    return out
-
-
 def on_cuda(
     pixels: torch.Tensor,
     start: torch.Tensor,
@@ -213,17 +149,17 @@ def on_cuda(
     dtype: torch.dtype = torch.float32,
     table: torch.Tensor | None = None,
     parts: int = 1,
+    steps: int | None = None,
     threads: int | None = None,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """`sample` on an NVIDIA card: checks the call, then `fused`. `threads` means nothing here."""
+    """`sample` on an NVIDIA card: checks the call, then `fused`. No `steps` or `threads` here."""
     if pixels.device.type != "cuda":
         raise ValueError(f"pixels must be on a CUDA device, they are on {pixels.device}")
-    check_call(
-        pixels, start, shape, params, channels=channels, mean=mean, std=std, table=table,
-        parts=parts,
+    out = check_call(
+        pixels, start, shape, params, size=size, channels=channels, mean=mean, std=std,
+        dtype=dtype, table=table, parts=parts, out=out,
     )  # fmt: skip
-    out = make_out(out, (len(start) // parts, channels, size, size), dtype, pixels.device)
     return fused(
         pixels, start, shape, params, size=size, channels=channels, mean=mean, std=std, out=out,
         table=table, parts=parts,

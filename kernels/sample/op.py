@@ -16,16 +16,7 @@ import torch
 from ..op import Op
 from . import library
 from .augment import Augment
-from .checks import (
-    DTYPES,
-    check_images,
-    check_levels,
-    check_out,
-    check_parts,
-    check_places,
-    check_table,
-    names,
-)
+from .checks import check_call
 from .columns import HEIGHT, ONE, WIDTH
 from .examples import examples
 from .params import plain
@@ -118,16 +109,10 @@ def on_cpu(
     """Check the arguments, then call the numba back end."""
     from . import cpu
 
-    check_images(pixels, start, shape, params)
-    check_levels(channels, mean, std)
-    check_table(table, pixels)
-    outputs = check_parts(parts, len(start))
-    if out is None:
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype must be one of {names(DTYPES)}, got {dtype}")
-        out = torch.empty(outputs, size, size, channels, dtype=dtype).permute(0, 3, 1, 2)
-    check_out(out, (outputs, channels, size, size))
-    check_places(params, size)
+    out = check_call(
+        pixels, start, shape, params, size=size, channels=channels, mean=mean, std=std,
+        dtype=dtype, table=table, parts=parts, out=out,
+    )  # fmt: skip
     return cpu.fused(
         pixels, start, shape, params, size=size, channels=channels, mean=mean, std=std,
         table=table, parts=parts, out=out,

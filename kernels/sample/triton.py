@@ -22,16 +22,7 @@ import torch
 from ..op import constants, triton_jit
 from . import columns
 from . import steps as every
-from .checks import (
-    DTYPES,
-    check_images,
-    check_layout,
-    check_levels,
-    check_out,
-    check_parts,
-    check_table,
-    names,
-)
+from .checks import check_call
 from .triton_colour import brighten, gamma, luma, noise, pivot, saturate, stain
 from .triton_light import coloured, filtered, placed, turned
 
@@ -300,17 +291,10 @@ def on_card(
     """As `op.sample`; never waits for the card, so values that lie on it are not looked at."""
     if tl is None:
         raise ImportError("the triton back end of sample needs triton: pip install triton")
-    check = check_images if pixels.device.type == "cpu" else check_layout
-    check(pixels, start, shape, params)
-    check_levels(channels, mean, std)
-    check_table(table, pixels)
-    check_parts(parts, len(start))
-    if out is None:
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype must be one of {names(DTYPES)}, got {dtype}")
-        room = (len(start) // parts, size, size, channels)
-        out = torch.empty(room, dtype=dtype, device=pixels.device).permute(0, 3, 1, 2)
-    check_out(out, (len(start) // parts, channels, size, size), pixels.device)
+    out = check_call(
+        pixels, start, shape, params, size=size, channels=channels, mean=mean, std=std,
+        dtype=dtype, table=table, parts=parts, out=out,
+    )  # fmt: skip
     wanted = (every.ALL if steps is None else steps) | (every.BOX if parts > 1 else 0)
     single = torch.empty_like(out, dtype=torch.float32) if out.dtype == torch.float64 else out
     if wanted & every.BOX:
