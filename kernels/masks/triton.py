@@ -59,8 +59,9 @@ def _nearest(labels, start, shape, params, out, size, outside, parts, stride, BL
     width = width.to(tl.int64)
     y, x = (at // size).to(tl.int64) << Q, (at % size).to(tl.int64) << Q
     i, j, found, written = locate(row, height, width, size, x, y)
-    written = written & (at < size * size)
-    found = found & written
+    # `!= 0`: Triton 3.9 interprets a scalar's comparison as an int32, and refuses it as a mask.
+    written = (written & (at < size * size)) != 0
+    found = (found & written) != 0
     first = tl.load(start + n)
     label = tl.load(labels + first + i * width + j, mask=found, other=0)
     label = tl.where(found, label, tl.full(label.shape, outside, label.dtype))

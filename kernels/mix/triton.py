@@ -62,10 +62,12 @@ def _kernel(
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     y, x = i // (size * channels), i // channels % size
     inside = (y >= top) & (y < top + height) & (x >= left) & (x < left + width)
-    taken = (i < values) & (step > 0) & ((height == 0) | inside)
+    # `!= 0`: Triton 3.9 interprets a scalar's comparison as an int32, and refuses it as a mask.
+    taken = ((i < values) & (step > 0) & ((height == 0) | inside)) != 0
+    kept = ((i < values) & ~((height > 0) & taken)) != 0
     own = images + n.to(tl.int64) * values + i
     other = images + ((n + step) % count).to(tl.int64) * values + i
-    near = tl.load(own, mask=(i < values) & ~((height > 0) & taken), other=0).to(real)
+    near = tl.load(own, mask=kept, other=0).to(real)
     far = tl.load(other, mask=taken, other=0).to(real)
     blended = tl.where(step > 0, near * share + far * (1 - share), near)
     found = tl.where(height > 0, tl.where(taken, far, near), blended)

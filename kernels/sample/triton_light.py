@@ -271,7 +271,8 @@ def tap(tile, row, i, j, wide, S: tl.constexpr):
     flags, fill = tl.load(row + FLAGS), tl.load(row + FILL).to(tl.float32) * (1 / 65536)
     i, above = bordered(i, tl.load(row + BOX_HEIGHT), flags)
     j, beside = bordered(j, tl.load(row + BOX_WIDTH), flags)
-    inside = above & beside & wide
+    # `!= 0`: Triton 3.9 interprets a scalar's comparison as an int32, and refuses it as a mask.
+    inside = (above & beside & wide) != 0
     return tl.where(inside, tl.load(tile + i * S + j, mask=inside, other=0.0), fill)
 
 
