@@ -166,7 +166,7 @@ def test_the_back_end_picks_exactly_the_pixels_of_the_reference():
         dense = filters(first, length, source, size)[order]
         for o in range(size):
             theirs = dense[o, int(lo[o]) : int(lo[o] + count[o])]
-            assert np.abs(weight[o, : len(theirs)] - theirs).max() < 1e-6  # float32 of a share
+            assert np.abs(weight[: len(theirs), o] - theirs).max() < 1e-6  # float32 of a share
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)

@@ -33,9 +33,9 @@ from .columns import (
     UPEND,
     WIDTH,
 )
-from .resize import LINES, SPARE, resize
+from .resize import bench, resize
 from .store import BF16, F16, F32, store
-from .taps import BLOCK, bands, fill, room, room_in_bands
+from .taps import fill, room
 from .tone import tone
 from .turn import rim, splines, surround, turn
 
@@ -88,7 +88,7 @@ def _range(
     """Outputs begin to end - 1, one after the other, with one set of scratch arrays."""
     rows = slice(begin * parts, end * parts)
     axes, scratch = workshop(shape[rows], params[rows], size, len(mean))
-    image, value = scratch[3], scratch[5]
+    image, value = scratch[2], scratch[4]
     flat_full, flat_bits = full.reshape(full.size), bits.reshape(bits.size)
     area = size * size * len(mean)
     for output in range(begin, end):
@@ -109,42 +109,39 @@ def _range(
 @jit
 def workshop(shape, params, size, channels):
     """Scratch arrays that fit every row: of the two axes, and of the light."""
-    down = over = band = widest = tile = np.int64(1)
+    down = over = widest = taps = tile = np.int64(1)
     for n in range(len(params)):
         row, c = params[n], min(np.int64(shape[n, 2]), channels)
         height, width = np.int64(row[BOX_HEIGHT]), np.int64(row[BOX_WIDTH])
         down = max(down, height * room(row[HEIGHT], height, row[BLUR]))
-        over = max(over, width * room(row[WIDTH], width, row[BLUR]))
-        band = max(band, room_in_bands(row[WIDTH], width, row[BLUR]))
-        widest = max(widest, np.int64(shape[n, 1]))
+        most = room(row[WIDTH], width, row[BLUR])
+        over, taps = max(over, width * most), max(taps, most * shape[n, 2])
+        widest = max(widest, np.int64(shape[n, 1]) * shape[n, 2])
         if row[FLAGS] & (AFFINE | BENT):
             tile = max(tile, (height + 3) * (width + 3) * (4 if c == 3 else 1))
-    count = (np.empty((2, size), np.int64), np.empty((2, size), np.int64))
     weight = (np.empty(down, np.float32), np.empty(over, np.float32))
-    axes = (*count, *weight, np.empty((size, 3), np.int64), np.empty(band, np.float32))
-    lines = np.zeros((LINES + 1, widest * 3 + SPARE), np.float32)
-    ready = np.empty((LINES, size + BLOCK), np.float32)
+    axes = (np.empty((2, size), np.int64), np.empty((2, size), np.int64), *weight)
     image, turned = np.empty(size * size * 3, np.float32), np.empty(tile, np.float32)
     value = np.empty(size * 3 + 8, np.float32)
-    return axes, (lines, ready, turned, image, splines(size), value)
+    return axes, (bench(widest, taps), turned, image, splines(size), value)
 
 
 @jit
 def develop(pixels, first, shape, row, c, size, light, axes, scratch):
     """Steps 1 to 3 of one row -> planes of the region (top, left, B, D) that the row writes."""
-    lines, ready, tile, image, spline, _ = scratch
-    rows, span, band = aim(shape, row, axes)
+    work, tile, image, spline, _ = scratch
+    rows, columns = aim(shape, row, axes)
     height, width = np.int64(row[BOX_HEIGHT]), np.int64(row[BOX_WIDTH])
     top, left = np.int64(row[BOX_TOP]), np.int64(row[BOX_LEFT])
     region = (top, left, height, width) if row[FLAGS] & KEEP else (0 * top, 0 * top, size, size)
     if row[FLAGS] & (AFFINE | BENT):
         layout = rim(tile, row, c)
-        resize(pixels, first, shape, c, rows, span, band, light, lines, ready, tile, layout)
+        resize(pixels, first, shape, c, rows, columns, light, work, tile, layout)
         turn(tile, row, c, region, spline, image)
         return region
     pitch, one = region[3], 1 + 0 * top
     layout = (width, (top - region[0]) * pitch + left - region[1], pitch, one, region[2] * pitch)
-    resize(pixels, first, shape, c, rows, span, band, light, lines, ready, image, layout)
+    resize(pixels, first, shape, c, rows, columns, light, work, image, layout)
     if height != region[2] or width != region[3]:
         surround(image, row, c, size)
     return region
@@ -152,15 +149,13 @@ def develop(pixels, first, shape, row, c, size, light, axes, scratch):
 
 @jit
 def aim(shape, row, axes):
-    """The taps of both axes of one row: (lo, count, weight) of its rows, bands of its columns."""
-    lo, count, down, over, span, band = axes
+    """The taps of both axes of one row: (lo, count, weight) of its rows and of its columns."""
+    lo, count, down, over = axes
     height, width = np.int64(row[BOX_HEIGHT]), np.int64(row[BOX_WIDTH])
     most = room(row[HEIGHT], height, row[BLUR])
-    rows = (lo[0, :height], count[0, :height], down[: height * most].reshape(height, most))
+    rows = (lo[0, :height], count[0, :height], down[: height * most].reshape(most, height))
     most = room(row[WIDTH], width, row[BLUR])
-    columns = (lo[1, :width], count[1, :width], over[: width * most].reshape(width, most))
+    columns = (lo[1, :width], count[1, :width], over[: width * most].reshape(most, width))
     fill(row[TOP], row[HEIGHT], shape[0], row[FLAGS] & UPEND, row[BLUR], *rows)
     fill(row[LEFT], row[WIDTH], shape[1], row[FLAGS] & MIRROR, row[BLUR], *columns)
-    span = span[: (width + BLOCK - 1) // BLOCK]
-    bands(*columns, span, band)
-    return rows, span, band
+    return rows, columns

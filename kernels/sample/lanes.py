@@ -1,10 +1,18 @@
-"""Vectors of 4, 8 or 16 float32 for the CPU kernels: what a loop cannot be trusted to become.
+"""Vectors of 4 or 16 float32 for the CPU kernels: what a loop cannot be trusted to become.
 
 numba vectorises loops, not straight code, and an accumulator that lives in an array goes through
-memory at every step. These few functions name registers: `load8(array, i)`, `splat8(x)`,
-`mad8(a, b, c)` = a * b + c, `lerp4(a, b, t)` = a + t * (b - a), `store8(array, i, lanes)`;
-`levels16(array, i)` turns raw pixels into float32. Nothing is checked: an index is a plain
-address. LLVM splits them where the hardware is narrower.
+memory at every step. These few functions name registers. N is 4 or 16:
+
+    loadN(array, i)      splatN(x)      mulN(a, b)        madN(a, b, c) = a * b + c
+    storeN(array, i, a)  subN(a, b)     lerpN(a, b, t) = a + t * (b - a)
+
+`levels16(array, i)` turns raw pixels into float32; `spread16(array, i)` is one float in all lanes;
+`turn16(source, i, pitch, out, o, step)` transposes 16 x 16; `weave3(array, i, a, b, c)` and
+`weave4(array, i, a, b, c, d)` store channels side by side; `fetch(array, i)` asks for the cache
+line of array[i] ahead of time. `bare(array)` is the address of its first element, which all of
+these and plain indexing take too: a call that passes arrays counts their references, some 30
+cycles each. An index is a plain address: nothing is checked. LLVM splits vectors where the
+hardware is narrower.
 """
 
 from __future__ import annotations
@@ -12,36 +20,110 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+Emit = Callable[..., Any]
 
-def _define(count: int) -> tuple[Callable[..., Any], ...]:
-    """load, levels, splat, mad, lerp and store for vectors of `count` float32."""
+
+def _define(count: int) -> dict[str, Any]:
+    """The functions for vectors of `count` float32, by their names."""
     from llvmlite import ir
     from numba.core import types
 
     vector = ir.VectorType(ir.FloatType(), count)
-    lanes = _type(count, vector)
+    lanes, index = _type(count, vector), ir.IntType(32)
 
     def load(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.load(_address(context, builder, signature, args, vector), align=4)
 
     def levels(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         raw = ir.VectorType(context.get_data_type(signature.args[0].dtype), count)
-        words = ir.VectorType(ir.IntType(32), count)
         found = builder.load(_address(context, builder, signature, args, raw), align=1)
-        return builder.uitofp(builder.zext(found, words), vector)
+        return builder.uitofp(builder.zext(found, ir.VectorType(index, count)), vector)
+
+    def splat(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        one = builder.insert_element(ir.Constant(vector, ir.Undefined), args[0], index(0))
+        return _shuffle(builder, one, one, [0] * count)
+
+    def spread(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = _address(context, builder, signature, args, ir.FloatType())
+        return splat(context, builder, signature, (builder.load(place),))
 
     def store(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         builder.store(args[2], _address(context, builder, signature, args, vector), align=4)
         return context.get_dummy_value()
 
-    return (
-        _intrinsic(lanes, load, 2),
-        _intrinsic(lanes, levels, 2),
-        _intrinsic(lanes, lambda context, b, signature, args: _splat(b, args[0], vector), 1),
-        _intrinsic(lanes, lambda context, b, signature, args: _mad(b, *args), 3),
-        _intrinsic(lanes, lambda context, b, signature, args: _lerp(b, *args), 3),
-        _intrinsic(types.void, store, 3),
-    )
+    return {
+        "load": _intrinsic(lanes, load, 2),
+        "levels": _intrinsic(lanes, levels, 2),
+        "splat": _intrinsic(lanes, splat, 1),
+        "spread": _intrinsic(lanes, spread, 2),
+        "mul": _intrinsic(lanes, lambda context, b, signature, args: b.fmul(*args), 2),
+        "sub": _intrinsic(lanes, lambda context, b, signature, args: b.fsub(*args), 2),
+        "mad": _intrinsic(lanes, lambda context, b, signature, args: _mad(b, *args), 3),
+        "lerp": _intrinsic(lanes, lambda context, b, signature, args: _lerp(b, *args), 3),
+        "store": _intrinsic(types.void, store, 3),
+    }
+
+
+def _define_shuffles() -> dict[str, Any]:
+    """Functions that move 16 lanes about."""
+    from llvmlite import ir
+    from numba.core import types
+
+    vector = ir.VectorType(ir.FloatType(), 16)
+
+    def turn(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source, i, pitch, out, o, step = args
+        kinds = signature.args
+        rows = []
+        for _ in range(16):
+            at = _address_of(context, builder, kinds[0], source, i, vector)
+            rows.append(builder.load(at, align=4))
+            i = builder.add(i, pitch)
+        for column in _transpose(builder, rows):
+            builder.store(column, _address_of(context, builder, kinds[3], out, o, vector), align=4)
+            o = builder.add(o, step)
+        return context.get_dummy_value()
+
+    def weave(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array, i, *channels = args
+        pairs = [_join(builder, channels[k : k + 2]) for k in range(0, len(channels), 2)]
+        for part in range(len(channels)):
+            places = [16 * part + lane for lane in range(16)]
+            mask = [16 * (at % len(channels)) + at // len(channels) for at in places]
+            row = _shuffle(builder, pairs[0], pairs[1], mask)
+            at = _address_of(context, builder, signature.args[0], array, i, vector)
+            builder.store(row, at, align=4)
+            i = builder.add(i, ir.Constant(i.type, 16))
+        return context.get_dummy_value()
+
+    return {
+        "turn": _intrinsic(types.void, turn, 6),
+        "weave3": _intrinsic(types.void, weave, 5),
+        "weave4": _intrinsic(types.void, weave, 6),
+    }
+
+
+def _define_addresses() -> dict[str, Any]:
+    """Functions about where things lie."""
+    from llvmlite import ir
+    from numba.core import types
+    from numba.extending import intrinsic
+
+    def bare(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return context.make_array(signature.args[0])(context, builder, args[0]).data
+
+    def fetch(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        byte, word = ir.IntType(8), ir.IntType(32)
+        place = _address(context, builder, signature, args, byte)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, word, word, word])
+        hint = builder.module.declare_intrinsic("llvm.prefetch", [place.type], kind)
+        builder.call(hint, [place, word(0), word(2), word(1)])  # to read, near, data
+        return context.get_dummy_value()
+
+    return {
+        "bare": intrinsic(lambda typing, array: (types.CPointer(array.dtype)(array), bare)),
+        "fetch": _intrinsic(types.void, fetch, 2),
+    }
 
 
 def _type(count: int, vector: Any) -> Any:
@@ -62,29 +144,69 @@ def _type(count: int, vector: Any) -> Any:
     return Lanes()
 
 
-def _intrinsic(result: Any, emit: Callable[..., Any], count: int) -> Callable[..., Any]:
+def _intrinsic(result: Any, emit: Emit, count: int) -> Emit:
     """numba wants as many named arguments as the call has."""
     from numba.extending import intrinsic
 
-    if count == 1:
-        return intrinsic(lambda typing, a: (result(a), emit))
-    if count == 2:
-        return intrinsic(lambda typing, a, b: (result(a, b), emit))
-    return intrinsic(lambda typing, a, b, c: (result(a, b, c), emit))
+    return {
+        1: lambda: intrinsic(lambda typing, a: (result(a), emit)),
+        2: lambda: intrinsic(lambda typing, a, b: (result(a, b), emit)),
+        3: lambda: intrinsic(lambda typing, a, b, c: (result(a, b, c), emit)),
+        5: lambda: intrinsic(lambda typing, a, b, c, d, e: (result(a, b, c, d, e), emit)),
+        6: lambda: intrinsic(lambda typing, a, b, c, d, e, f: (result(a, b, c, d, e, f), emit)),
+    }[count]()
 
 
-def _address(context: Any, builder: Any, signature: Any, args: Any, vector: Any) -> Any:
-    array = context.make_array(signature.args[0])(context, builder, args[0])
-    return builder.bitcast(builder.gep(array.data, [args[1]]), vector.as_pointer())
+def _address(context: Any, builder: Any, signature: Any, args: Any, kind: Any) -> Any:
+    return _address_of(context, builder, signature.args[0], args[0], args[1], kind)
 
 
-def _splat(builder: Any, value: Any, vector: Any) -> Any:
+def _address_of(context: Any, builder: Any, array: Any, value: Any, index: Any, kind: Any) -> Any:
+    from numba.core import types
+
+    if not isinstance(array, types.CPointer):
+        value = context.make_array(array)(context, builder, value).data
+    return builder.bitcast(builder.gep(value, [index]), kind.as_pointer())
+
+
+def _shuffle(builder: Any, a: Any, b: Any, mask: list[int]) -> Any:
+    """Lanes of a (numbered from 0) and of b (from the length of a) in the order of the mask."""
     from llvmlite import ir
 
-    word = ir.IntType(32)
-    empty = ir.Constant(vector, ir.Undefined)
-    one = builder.insert_element(empty, value, word(0))
-    return builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(word, vector.count), None))
+    kind = ir.VectorType(ir.IntType(32), len(mask))
+    return builder.shuffle_vector(a, b, ir.Constant(kind, mask))
+
+
+def _join(builder: Any, pair: list[Any]) -> Any:
+    """One or two vectors of 16 -> one of 32."""
+    return _shuffle(builder, pair[0], pair[-1], list(range(32)))
+
+
+def _transpose(builder: Any, rows: list[Any]) -> list[Any]:
+    """16 vectors of 16: pairs of rows, pairs of pairs, then quarters of registers trade places."""
+    quarters = range(0, 16, 4)
+    low = [at + lane for at in quarters for lane in (0, 16, 1, 17)]
+    high = [at + lane for at in quarters for lane in (2, 18, 3, 19)]
+    near = [at + lane for at in quarters for lane in (0, 1, 16, 17)]
+    far = [at + lane for at in quarters for lane in (2, 3, 18, 19)]
+    even = [at + lane for at in (0, 8, 16, 24) for lane in range(4)]
+    odd = [at + 4 for at in even]
+    four = []
+    for q in quarters:
+        pairs = [
+            _shuffle(builder, rows[q + k], rows[q + k + 1], m) for m in (low, high) for k in (0, 2)
+        ]
+        four.append(
+            [_shuffle(builder, pairs[k], pairs[k + 1], m) for k in (0, 2) for m in (near, far)]
+        )
+    found: list[Any] = [None] * 16
+    for m in range(4):
+        for first, pick in enumerate((even, odd)):
+            a = _shuffle(builder, four[0][m], four[1][m], pick)
+            b = _shuffle(builder, four[2][m], four[3][m], pick)
+            found[4 * first + m] = _shuffle(builder, a, b, even)
+            found[4 * first + 8 + m] = _shuffle(builder, a, b, odd)
+    return found
 
 
 def _mad(builder: Any, a: Any, b: Any, c: Any) -> Any:
@@ -97,16 +219,20 @@ def _lerp(builder: Any, a: Any, b: Any, t: Any) -> Any:
     return _mad(builder, t, builder.fsub(b, a), a)
 
 
-def _missing(count: int) -> tuple[Any, ...]:
+def _missing() -> dict[str, Any]:
     """Without numba the kernels can be imported; calling them says what to install."""
-    return (None,) * 6
+    return dict.fromkeys("load levels splat spread mul sub mad lerp store".split())
 
 
 try:
-    load4, _, splat4, mad4, lerp4, store4 = _define(4)
-    load8, levels8, splat8, mad8, lerp8, store8 = _define(8)
-    load16, levels16, splat16, mad16, lerp16, store16 = _define(16)
+    _four, _sixteen = _define(4), _define(16)
+    _others = _define_shuffles() | _define_addresses()
 except ImportError:
-    load4, _, splat4, mad4, lerp4, store4 = _missing(4)
-    load8, levels8, splat8, mad8, lerp8, store8 = _missing(8)
-    load16, levels16, splat16, mad16, lerp16, store16 = _missing(16)
+    _four, _sixteen = _missing(), _missing()
+    _others = dict.fromkeys("turn weave3 weave4 bare fetch".split())
+
+load4, splat4, lerp4, store4 = (_four[name] for name in "load splat lerp store".split())
+load16, levels16, splat16, spread16, mul16, sub16, mad16, store16 = (
+    _sixteen[name] for name in "load levels splat spread mul sub mad store".split()
+)
+turn16, weave3, weave4, bare, fetch = _others.values()

@@ -1,10 +1,12 @@
 """Steps 1 and 2 on a CPU: the two passes of the triangle filter, raw pixels to a float32 tile.
 
-Legend: B x D the tile, c its channels, (L, W) lines of source width.
+Legend: B x D the tile, C channels of the source, c of the tile, W source columns that it needs.
 
-Rows first (neighbouring bytes), then columns, in blocks of 8 outputs (`taps.bands`). How loops are
-written matters: they count from 0 over slices, because with an unknown lower bound numba keeps the
-test for negative indices and does not vectorise (318 us became 131).
+Rows first, along neighbouring bytes, 16 rows of the tile at a time. Those are transposed, so that
+the second pass is one vector of 16 rows per tap: no gather, no weight that is 0, whatever the
+shrink. The results are transposed back as they are stored. Moving 16 x 16 floats costs 64 shuffles.
+
+Only `resize` takes arrays; the rest takes addresses (`lanes.bare`) and checks nothing.
 """
 
 from __future__ import annotations
@@ -12,179 +14,222 @@ from __future__ import annotations
 import numpy as np
 
 from ..op import jit
-from .lanes import levels16, load8, load16, mad8, mad16, splat8, splat16, store8, store16
+from .lanes import (
+    bare,
+    fetch,
+    levels16,
+    load16,
+    mad16,
+    mul16,
+    splat16,
+    spread16,
+    store16,
+    turn16,
+    weave4,
+)
 from .reference import GRAY
-from .taps import BLOCK
 
-SPARE = 15  # floats that a line is longer than its width
-LINES = 4  # output rows of gray that share one load of the weights
+LANES = 16  # rows of the tile that are made together
+BLOCK = LANES * LANES
+STRIP = 512  # values of a row between the passes: 16 of them stay in a first-level cache of 48 KB
+PITCH = STRIP + LANES
+CACHE_LINE = 64  # bytes
 RED, GREEN, BLUE = (np.float32(share) for share in GRAY)
+ZERO = np.float32(0)
 
 
 @jit
-def resize(pixels, first, shape, c, rows, span, band, tone, lines, ready, tile, layout):
-    """Raw pixels -> rows of the tile. `layout`: width, start, strides (y, x, channel).
+def bench(widest, taps):
+    """Scratch for sources of up to `widest` values a row: lines, turned (16 * P,), blocks.
 
-    rows (lo, count, weight) are `taps.fill`'s, span and band `taps.bands`'; lines
-    (5, W * C + 15) and ready (4, 8 * blocks) are scratch.
+    Every output reads as many `taps` (in values) as any, so perhaps beyond a row. Zeros, and only
+    light is ever written: what a weight of 0 meets there is finite.
     """
-    lo, count, weight = rows
-    depth, height = np.int64(shape[2]), len(lo)
-    stride = np.int64(shape[1]) * depth
-    left, right = span[0, 0], span[0, 0] + span[0, 1]
-    for block in range(len(span)):
-        left = min(left, span[block, 0])
-        right = max(right, span[block, 0] + span[block, 1])
-    width, group = right - left, LINES if c == 1 else 1
+    blocks = np.zeros(6 * BLOCK, np.float32)
+    turned = np.zeros(LANES * (widest + taps + LANES), np.float32)
+    return np.zeros(LANES * PITCH, np.float32), turned, blocks
+
+
+@jit
+def resize(pixels, first, shape, c, rows, columns, light, work, tile, layout):
+    """Raw pixels -> the tile. `layout`: width, start, strides (y, x, channel).
+
+    rows and columns are (lo, count, weight) of `taps.fill`; `light` is the table, or empty.
+    """
+    lo, count = columns[0], columns[1]
+    left, right, most = lo[0], lo[0], np.int64(1)
+    for x in range(len(lo)):
+        left, right = min(left, lo[x]), max(right, lo[x] + count[x])
+        most = max(most, count[x])
+    depth, height, width = np.int64(shape[2]), len(rows[0]), len(lo)
+    at, stride, wide = first + left * depth, np.int64(shape[1]) * depth, (right - left) * depth
     unit = np.float32(1 / 255) if pixels.itemsize == 1 else np.float32(1 / 65535)
-    for top in range(0, height, group):
-        many = min(group, height - top)
-        for y in range(many):
-            at = first + lo[top + y] * stride + left * depth
-            line = lines[LINES] if depth > c else lines[y]
-            share = weight[top + y, : count[top + y]]
-            if len(tone):
-                blend_by_table(pixels, at, stride, share, tone, line[: width * depth])
+    source = (bare(pixels), at, stride, wide, len(pixels), unit)
+    over = (bare(lo), bare(columns[2]), left, width, most)
+    vertical = (bare(rows[0]), bare(rows[1]), bare(rows[2]), height)
+    lines, turned, blocks = bare(work[0]), bare(work[1]), bare(work[2])
+    for top in range(0, height, LANES):
+        many = min(LANES, height - top)
+        ahead(source, vertical, top, CACHE_LINE // pixels.itemsize)
+        down(source, vertical, top, many, bare(light), len(light) > 0, lines, turned)
+        for x in range(0, width, LANES):
+            outputs = min(LANES, width - x)
+            if depth == 1:
+                across(turned, over, x, outputs, blocks)
             else:
-                blend(pixels, at, stride, share, unit, width * depth, line)
-            if depth > c:
-                gray(line, lines[y][:width])
-        if c == 1:
-            across(lines[0], lines[1], lines[2], lines[3], left, span, band, ready)
-        else:
-            across_rgb(lines[0], left, span, band, ready)
-        for y in range(many if c == 1 else 3):
-            place(ready[y], tile, layout, top + (y if c == 1 else 0), 0 if c == 1 else y)
+                across_rgb(turned, over, x, outputs, c, blocks)
+            place(blocks, c, bare(tile), layout, top, many, x, outputs)
 
 
 @jit
-def place(ready, tile, layout, y, channel):
-    """One finished row of one channel -> its place in the tile."""
-    width, begin, down, right, plane = layout
-    out = tile[begin + y * down + channel * plane :]
-    if right == 1:
-        for x in range(width):
-            out[x] = ready[x]
+def ahead(source, rows, top, step):
+    """Ask for the source rows of the next 16 rows of the tile; those of these 16 were."""
+    (pixels, at, stride, wide, _, _), (lo, count, _, height) = source, rows
+    first, last = top + LANES, min(top + 2 * LANES, height) - 1
+    if first > last:
         return
-    for x in range(width):
-        out[np.uint64(4) * np.uint64(x)] = ready[x]
+    begin, end = min(lo[first], lo[last]), max(lo[first] + count[first], lo[last] + count[last])
+    seen, known = lo[first - 1], lo[first - 1] + count[first - 1]
+    for y in range(begin, end):
+        if y < seen or y >= known:
+            for i in range(0, wide, step):
+                fetch(pixels, at + y * stride + i)
 
 
 @jit
-def blend(pixels, at, stride, weight, unit, width, line):
-    """First pass, one output row: source rows times `unit`, weighted -> `width` of the line.
-
-    Whole blocks of 16, so up to 15 more pixels are read and written: a scalar loop for the rest
-    took 9 us per gray image. Four taps a pass, with their weights in registers.
-    """
-    count = len(weight)
-    if at + (count - 1) * stride + width + 15 > len(pixels):
-        blend_last(pixels, at, stride, weight, unit, width, line)
-    elif count <= 2:
-        v = unit * weight[1] if count == 2 else np.float32(0)
-        blend_two(pixels, at, at + (count - 1) * stride, unit * weight[0], v, width, line)
-    else:
-        for t in range(0, count, 4):
-            blend_four(pixels, at + t * stride, stride, weight[t:], unit, width, line, t > 0)
-
-
-@jit
-def blend_two(pixels, i, j, w, v, width, line):
-    """Two source rows, which begin at i and j."""
-    w, v = splat16(w), splat16(v)
-    for x in range(0, width, 16):
-        near = mad16(levels16(pixels, i + x), w, splat16(np.float32(0)))
-        store16(line, x, mad16(levels16(pixels, j + x), v, near))
+def down(source, rows, top, many, light, by_table, lines, turned):
+    """First pass, `many` rows of the tile: source rows, weighted, transposed -> (W * C, 16)."""
+    (pixels, at, stride, wide, end, unit), (lo, count, _, _) = source, rows
+    last = np.int64(0)
+    for y in range(top, top + many):
+        last = max(last, lo[y] + count[y] - 1)
+    for x in range(0, wide, STRIP):
+        span, begin = min(STRIP, wide - x), at + x
+        if by_table:
+            blend_by_table(pixels, begin, stride, rows, top, many, span, light, lines)
+        elif begin + last * stride + span + LANES > end:
+            blend_last(pixels, begin, stride, rows, top, many, span, unit, lines)
+        else:
+            blend(pixels, begin, stride, rows, top, many, span, unit, lines)
+        for i in range(0, span, LANES):
+            turn16(lines, i, PITCH, turned, (x + i) * LANES, LANES)
 
 
 @jit
-def blend_four(pixels, at, stride, weight, unit, width, line, more):
-    """Four source rows, or as many as have a weight, onto the line if there were some before."""
-    one, two, three = min(1, len(weight) - 1), min(2, len(weight) - 1), min(3, len(weight) - 1)
-    j, k, m = at + one * stride, at + two * stride, at + three * stride
-    a = splat16(unit * weight[0])
-    b = splat16(unit * weight[1] if len(weight) > 1 else np.float32(0))
-    c = splat16(unit * weight[2] if len(weight) > 2 else np.float32(0))
-    d = splat16(unit * weight[3] if len(weight) > 3 else np.float32(0))
-    for x in range(0, width, 16):
-        near = load16(line, x) if more else splat16(np.float32(0))
-        near = mad16(levels16(pixels, at + x), a, near)
-        near = mad16(levels16(pixels, j + x), b, near)
-        near = mad16(levels16(pixels, k + x), c, near)
-        store16(line, x, mad16(levels16(pixels, m + x), d, near))
+def blend(pixels, at, stride, rows, top, many, span, unit, lines):
+    """Whole blocks of 16, so up to 15 more pixels are read and written. Four taps a pass."""
+    lo, count, weight, height = rows
+    for y in range(many):
+        o, line, n = top + y, y * PITCH, count[top + y]
+        i = at + lo[o] * stride
+        if n <= 2:
+            a, j = splat16(unit * weight[o]), i + (n - 1) * stride
+            b = splat16(unit * weight[height + o] if n == 2 else ZERO)
+            for x in range(0, span, LANES):
+                near = mul16(levels16(pixels, i + x), a)
+                store16(lines, line + x, mad16(levels16(pixels, j + x), b, near))
+            continue
+        for t in range(0, n, 4):
+            left = min(n - t, 4) - 1
+            j, k, m = i + min(1, left) * stride, i + min(2, left) * stride, i + left * stride
+            a = splat16(unit * weight[o])
+            b = splat16(unit * weight[o + height] if left >= 1 else ZERO)
+            c = splat16(unit * weight[o + 2 * height] if left >= 2 else ZERO)
+            d = splat16(unit * weight[o + 3 * height] if left >= 3 else ZERO)
+            for x in range(0, span, LANES):
+                near = load16(lines, line + x) if t else splat16(ZERO)
+                near = mad16(levels16(pixels, i + x), a, near)
+                near = mad16(levels16(pixels, j + x), b, near)
+                near = mad16(levels16(pixels, k + x), c, near)
+                store16(lines, line + x, mad16(levels16(pixels, m + x), d, near))
+            i, o = i + 4 * stride, o + 4 * height
 
 
 @jit
-def blend_last(pixels, at, stride, weight, unit, width, line):
+def blend_last(pixels, at, stride, rows, top, many, span, unit, lines):
     """Where the pixels end there is nothing more to read."""
-    line[:width] = 0
-    for t in range(len(weight)):
-        a, w = pixels[at + t * stride : at + t * stride + width], unit * weight[t]
-        for i in range(width):
-            line[i] += w * np.float32(a[i])
+    lo, count, weight, height = rows
+    for y in range(many):
+        line = y * PITCH
+        for x in range(span):
+            lines[line + x] = ZERO
+        for t in range(count[top + y]):
+            i, share = at + (lo[top + y] + t) * stride, unit * weight[t * height + top + y]
+            for x in range(span):
+                lines[line + x] += share * np.float32(pixels[i + x])
 
 
 @jit
-def blend_by_table(pixels, at, stride, weight, tone, line):
+def blend_by_table(pixels, at, stride, rows, top, many, span, light, lines):
     """The same, of the light that a table gives each raw level."""
-    width = len(line)
-    line[:] = 0
-    for t in range(len(weight)):
-        a, w = pixels[at + t * stride : at + t * stride + width], weight[t]
-        for i in range(width):
-            line[i] += w * tone[np.uint64(a[i])]
+    lo, count, weight, height = rows
+    for y in range(many):
+        line = y * PITCH
+        for x in range(span):
+            lines[line + x] = ZERO
+        for t in range(count[top + y]):
+            i, share = at + (lo[top + y] + t) * stride, weight[t * height + top + y]
+            for x in range(span):
+                lines[line + x] += share * light[np.int64(pixels[i + x])]
 
 
 @jit
-def gray(rgb, out):
-    """(3 * width,) -> (width,)."""
-    for i in range(len(out)):
-        out[i] = RED * rgb[3 * i] + GREEN * rgb[3 * i + 1] + BLUE * rgb[3 * i + 2]
+def across(turned, columns, first, outputs, blocks):
+    """Second pass, gray: outputs first to first + outputs - 1 of 16 rows -> (16,16) of blocks."""
+    lo, weight, left, width, most = columns
+    for x in range(outputs):
+        at, o = (lo[first + x] - left) * LANES, first + x
+        a = mul16(load16(turned, at), spread16(weight, o))
+        for _ in range(1, most):
+            at, o = at + LANES, o + width
+            a = mad16(load16(turned, at), spread16(weight, o), a)
+        store16(blocks, LANES * x, a)
 
 
 @jit
-def across(one, two, three, four, left, span, band, ready):
-    """Second pass, four gray rows at once: each load of eight weights serves all four.
-
-    Adds the products of the whole block's span, weight 0 or not: 10 times the shrink a block of
-    8, against 16 useful ones one by one, which numba cannot vectorise.
-    """
-    a_row, b_row, c_row, d_row = ready[0], ready[1], ready[2], ready[3]
-    for block in range(len(span)):
-        i, at = np.uint64(span[block, 0] - left), span[block, 2]
-        zero = splat8(np.float32(0))
-        a, b, c, d = zero, zero, zero, zero
-        for _ in range(span[block, 1]):
-            weights = load8(band, at)
-            a = mad8(splat8(one[i]), weights, a)
-            b = mad8(splat8(two[i]), weights, b)
-            c = mad8(splat8(three[i]), weights, c)
-            d = mad8(splat8(four[i]), weights, d)
-            i += np.uint64(1)
-            at += BLOCK
-        x = block * BLOCK
-        store8(a_row, x, a)
-        store8(b_row, x, b)
-        store8(c_row, x, c)
-        store8(d_row, x, d)
+def across_rgb(turned, columns, first, outputs, c, blocks):
+    """Second pass, three channels -> (c,16,16) of blocks; c = 1 is their gray."""
+    lo, weight, left, width, most = columns
+    for x in range(outputs):
+        at, o = (lo[first + x] - left) * (3 * LANES), first + x
+        share = spread16(weight, o)
+        a = mul16(load16(turned, at), share)
+        b = mul16(load16(turned, at + LANES), share)
+        d = mul16(load16(turned, at + 2 * LANES), share)
+        for _ in range(1, most):
+            at, o = at + 3 * LANES, o + width
+            share = spread16(weight, o)
+            a = mad16(load16(turned, at), share, a)
+            b = mad16(load16(turned, at + LANES), share, b)
+            d = mad16(load16(turned, at + 2 * LANES), share, d)
+        if c == 1:
+            a = mad16(b, splat16(GREEN), mul16(a, splat16(RED)))
+            store16(blocks, LANES * x, mad16(d, splat16(BLUE), a))
+            continue
+        store16(blocks, LANES * x, a)
+        store16(blocks, LANES * x + BLOCK, b)
+        store16(blocks, LANES * x + 2 * BLOCK, d)
 
 
 @jit
-def across_rgb(line, left, span, band, ready):
-    """Second pass, one row of three interleaved channels -> three rows."""
-    a_row, b_row, c_row = ready[0], ready[1], ready[2]
-    for block in range(len(span)):
-        i, at = np.uint64(3) * np.uint64(span[block, 0] - left), span[block, 2]
-        zero = splat8(np.float32(0))
-        a, b, c = zero, zero, zero
-        for _ in range(span[block, 1]):
-            weights = load8(band, at)
-            a = mad8(splat8(line[i]), weights, a)
-            b = mad8(splat8(line[i + np.uint64(1)]), weights, b)
-            c = mad8(splat8(line[i + np.uint64(2)]), weights, c)
-            i += np.uint64(3)
-            at += BLOCK
-        x = block * BLOCK
-        store8(a_row, x, a)
-        store8(b_row, x, b)
-        store8(c_row, x, c)
+def place(blocks, c, tile, layout, top, rows, left, columns):
+    """Blocks of 16 x 16 results, a column a line -> (rows, columns) of the tile at (top, left)."""
+    _, begin, down, right, plane = layout
+    at, found = begin + top * down + left * right, 3 * BLOCK
+    if right == 1 and rows == LANES and columns == LANES:
+        for channel in range(c):
+            turn16(blocks, channel * BLOCK, LANES, tile, at + channel * plane, down)
+        return
+    for channel in range(c):
+        turn16(blocks, channel * BLOCK, LANES, blocks, found + channel * BLOCK, LANES)
+    for y in range(rows):
+        line = found + y * LANES
+        if right == 4 and columns == LANES:
+            a, b = load16(blocks, line), load16(blocks, line + BLOCK)
+            d = load16(blocks, line + 2 * BLOCK)
+            weave4(tile, at + y * down, a, b, d, d)
+            continue
+        for channel in range(c):
+            for x in range(columns):
+                here = at + y * down + x * right + channel * plane
+                tile[here] = blocks[line + channel * BLOCK + x]

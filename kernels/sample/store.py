@@ -9,6 +9,8 @@ import numpy as np
 
 from ..op import jit
 from .columns import ERASE_HEIGHT, ERASE_LEFT, ERASE_TOP, ERASE_WIDTH
+from .lanes import bare, load16, mul16, splat16, store16, sub16, weave3
+from .resize import LANES
 
 F32, BF16, F16 = 0, 1, 2
 
@@ -17,38 +19,52 @@ F32, BF16, F16 = 0, 1, 2
 def store(image, row, c, region, size, mean, gain, value, kind, full, bits):
     """Planes of `region` (top, left, B, D) -> one output, (S * S * K,) of `full` or `bits`."""
     top, left, height, width = region
-    many = len(mean)
+    many, plane = len(mean), height * width if c == 3 else 0 * height
+    level = (mean[0], mean[many // 2], mean[many - 1], gain[0], gain[many // 2], gain[many - 1])
     for y in range(height):
         begin = ((top + y) * size + left) * many
-        line = full[begin : begin + width * many] if kind == F32 else value[: width * many]
-        normalise(image[y * width :], height * width, c, mean, gain, line)
+        line, first = (bare(full), begin) if kind == F32 else (bare(value), 0 * begin)
+        if many == 1:
+            normalise(bare(image), y * width, width, level, line, first)
+        else:
+            normalise_rgb(bare(image), y * width, plane, width, level, line, first)
         erased = top + y - row[ERASE_TOP]
         if 0 <= erased < row[ERASE_HEIGHT]:
-            lo = max(row[ERASE_LEFT] - left, 0) * many
-            hi = min(row[ERASE_LEFT] + row[ERASE_WIDTH] - left, width) * many
+            lo = first + max(row[ERASE_LEFT] - left, 0) * many
+            hi = first + min(row[ERASE_LEFT] + row[ERASE_WIDTH] - left, width) * many
             for i in range(lo, hi):
                 line[i] = np.float32(0)
         if kind != F32:
-            pack(line, kind, bits[begin : begin + width * many])
+            pack(value[: width * many], kind, bits[begin : begin + width * many])
 
 
 @jit
-def normalise(image, plane, c, mean, gain, out):
-    """One row: planes (D,) -> (D * K,), (value - mean) * gain; gray is repeated."""
-    if len(mean) == 1:
-        m, g = mean[0], gain[0]
-        for i in range(len(out)):
-            out[i] = (image[i] - m) * g
-        return
-    apart = plane if c == 3 else 0
-    width = len(out) // 3
-    red, green, blue = image[:width], image[apart : apart + width], image[2 * apart :]
-    r, g, b = mean[0], mean[1], mean[2]
-    gain_r, gain_g, gain_b = gain[0], gain[1], gain[2]
-    for i in range(width):
-        out[3 * i] = (red[i] - r) * gain_r
-        out[3 * i + 1] = (green[i] - g) * gain_g
-        out[3 * i + 2] = (blue[i] - b) * gain_b
+def normalise(image, at, width, level, out, first):
+    """One gray row, from image[at] on: (D,) -> (D,), (value - mean) * gain."""
+    mean, _, _, gain, _, _ = level
+    whole, m, g = width - width % LANES, splat16(mean), splat16(gain)
+    for x in range(0, whole, LANES):
+        store16(out, first + x, mul16(sub16(load16(image, at + x), m), g))
+    for x in range(whole, width):
+        out[first + x] = (image[at + x] - mean) * gain
+
+
+@jit
+def normalise_rgb(image, at, plane, width, level, out, first):
+    """One row of three channels, `plane` values apart (0: of gray) -> (D * 3,)."""
+    mean_r, mean_g, mean_b, gain_r, gain_g, gain_b = level
+    mr, mg, mb = splat16(mean_r), splat16(mean_g), splat16(mean_b)
+    gr, gg, gb = splat16(gain_r), splat16(gain_g), splat16(gain_b)
+    whole, other, third = width - width % LANES, at + plane, at + 2 * plane
+    for x in range(0, whole, LANES):
+        red = mul16(sub16(load16(image, at + x), mr), gr)
+        green = mul16(sub16(load16(image, other + x), mg), gg)
+        blue = mul16(sub16(load16(image, third + x), mb), gb)
+        weave3(out, first + 3 * x, red, green, blue)
+    for x in range(whole, width):
+        out[first + 3 * x] = (image[at + x] - mean_r) * gain_r
+        out[first + 3 * x + 1] = (image[other + x] - mean_g) * gain_g
+        out[first + 3 * x + 2] = (image[third + x] - mean_b) * gain_b
 
 
 @jit

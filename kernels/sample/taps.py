@@ -11,7 +11,6 @@ from ..op import jit
 from .columns import ONE, Q
 
 HALF = ONE // 2
-BLOCK = 8  # outputs that one vector holds
 
 
 @jit
@@ -29,69 +28,53 @@ def room(length_q, size, blur_q):
 
 
 @jit
-def room_in_bands(length_q, size, blur_q):
-    """At least as many floats as `bands` writes."""
-    blocks = (size + BLOCK - 1) // BLOCK
-    pixels = (np.int64(length_q) + ONE - 1 >> Q) + 1
-    return BLOCK * (pixels + blocks * (room(length_q, size, blur_q) + 3))
-
-
-@jit
 def table(length_q, size, blur_q):
-    """Room for one axis: first pixel (B,), how many (B,), weights (B,T)."""
-    weight = np.zeros((size, room(length_q, size, blur_q)), np.float32)
-    return np.zeros(size, np.int64), np.zeros(size, np.int64), weight
+    """Room for one axis: first pixel (B,), how many (B,), weights (T,B)."""
+    weight = np.empty((room(length_q, size, blur_q), size), np.float32)
+    return np.empty(size, np.int64), np.empty(size, np.int64), weight
 
 
 @jit
 def fill(first_q, length_q, source, flip, blur_q, lo, count, weight):
-    """`reference.taps` and `filters` for one axis, in output order: a flip costs nothing."""
+    """`reference.taps` and `filters` for one axis, in output order: a flip costs nothing.
+
+    Weights of tap t of all outputs lie side by side, and are 0 from an output's count on. Returns
+    the largest count: rows of `weight` from there on are not written.
+    """
     size, length = len(lo), np.int64(length_q)
     support = support_of(length, size, blur_q)
-    slope = 1.0 / support
     begin = max(0, first_q >> Q)
     end = min(source, (first_q + length + ONE - 1) >> Q)
     # first_q + ((2 * o + 1) * length + size) // (2 * size), without the division.
     centre, left = first_q + (length + size) // (2 * size), (length + size) % (2 * size)
     whole, part = length // size, 2 * (length % size)
+    near, most = np.empty(size, np.int64), np.int64(1)
     for o in range(size):
         low = max(begin, min((centre - support + HALF) >> Q, end - 1))
         high = max(low + 1, min((centre + support + HALF) >> Q, end))
         place = size - 1 - o if flip else o
         lo[place], count[place] = low, high - low
-        share, total = weight[place], 0.0
-        first = low * ONE + HALF - centre
-        for t in range(high - low):
-            near = max(0.0, 1 - abs(first + t * ONE) * slope)
-            share[t] = near
-            total += near
-        total = 1 / total
-        for t in range(high - low):
-            share[t] *= total
+        near[place] = low * ONE + HALF - centre
+        most = max(most, high - low)
         centre, left = centre + whole, left + part
         if left >= 2 * size:
             centre, left = centre + 1, left - 2 * size
+    share(near, count, 1.0 / support, weight[:most])
+    return most
 
 
 @jit
-def bands(lo, count, weight, span, band):
-    """The same weights by blocks of 8 outputs: what each source pixel gives to all eight.
-
-    Block b reads pixels from span[b, 0] on, span[b, 1] of them; pixel k of them has its eight
-    weights at band[span[b, 2] + 8 * k]. So the second pass is whole vectors: no gathers.
-    """
-    at, size = 0, len(lo)
-    for block in range((size + BLOCK - 1) // BLOCK):
-        outputs = min(BLOCK, size - block * BLOCK)
-        low = lo[block * BLOCK : block * BLOCK + outputs]
-        high = count[block * BLOCK : block * BLOCK + outputs]
-        begin, end = low[0], low[0] + high[0]
-        for o in range(outputs):
-            begin, end = min(begin, low[o]), max(end, low[o] + high[o])
-        span[block, 0], span[block, 1], span[block, 2] = begin, end - begin, at
-        band[at : at + BLOCK * (end - begin)] = 0
-        for o in range(outputs):
-            share, first = weight[block * BLOCK + o], at + (low[o] - begin) * BLOCK + o
-            for t in range(high[o]):
-                band[first + t * BLOCK] = share[t]
-        at += BLOCK * (end - begin)
+def share(near, count, slope, weight):
+    """A triangle over pixels at distances near + t (Q16), made to sum to 1, in float64."""
+    total = np.zeros(len(near), np.float64)
+    for t in range(len(weight)):
+        for o in range(len(near)):
+            found = max(0.0, 1 - abs(np.float64(near[o] + t * ONE)) * slope)
+            total[o] += found if t < count[o] else 0.0
+    for o in range(len(near)):
+        total[o] = 1 / total[o]
+    for t in range(len(weight)):
+        line = weight[t]
+        for o in range(len(near)):
+            found = max(0.0, 1 - abs(np.float64(near[o] + t * ONE)) * slope)
+            line[o] = found * total[o] if t < count[o] else 0.0
