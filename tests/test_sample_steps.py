@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 
 import numpy as np
 import pytest
@@ -173,7 +174,15 @@ def test_blur_is_a_dense_triangle_of_that_half_width():
 
 
 def test_positions_are_the_references_bit_for_bit():
-    turn = pytest.importorskip("foveate.kernels.sample.turn")
+    numba = pytest.importorskip("numba")
+    turn = importlib.import_module("foveate.kernels.sample.turn")
+    bare = importlib.import_module("foveate.kernels.sample.lanes").bare
+
+    @numba.njit
+    def fill(row, y, left, spline, u, v):
+        size = spline.shape[1]
+        turn.positions(bare(row), y, left, bare(spline), size, bare(u), bare(v), len(u))
+
     draw = np.random.default_rng(0)
     for size in (1, 2, 7, 33, 224):
         spline = turn.splines(size)
@@ -183,7 +192,7 @@ def test_positions_are_the_references_bit_for_bit():
             u, v = np.empty((2, size - left), np.int64)
             theirs = positions(row.tolist(), size)
             for y in range(size):
-                turn.positions(row, y, left, spline, u, v)
+                fill(row, y, left, spline, u, v)
                 assert np.array_equal(u, theirs[0][y, left:])
                 assert np.array_equal(v, theirs[1][y, left:])
     assert np.abs(displacement(rows[-1].tolist(), 224)[0]).max() > p.ONE

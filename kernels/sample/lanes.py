@@ -8,11 +8,12 @@ memory at every step. These few functions name registers. N is 4 or 16:
 
 `levels16(array, i)` turns raw pixels into float32; `spread16(array, i)` is one float in all lanes;
 `turn16(source, i, pitch, out, o, step)` transposes 16 x 16; `weave3(array, i, a, b, c)` and
-`weave4(array, i, a, b, c, d)` store channels side by side; `fetch(array, i)` asks for the cache
-line of array[i] ahead of time. `bare(array)` is the address of its first element, which all of
-these and plain indexing take too: a call that passes arrays counts their references, some 30
-cycles each. An index is a plain address: nothing is checked. LLVM splits vectors where the
-hardware is narrower.
+`weave4(array, i, a, b, c, d)` store channels side by side, `part3(four, i, out, o, plane)` takes
+three of four apart; `mix16(tile, places, x, pitch, right, down)` reads 16 pixels bilinearly;
+`fetch(array, i)` asks for the cache line of array[i] ahead of time. `bare(array)` is the address
+of its first element, which all of these and plain indexing take too: a call that passes arrays
+counts their references, some 30 cycles each. An index is a plain address: nothing is checked. LLVM
+splits vectors where the hardware is narrower.
 """
 
 from __future__ import annotations
@@ -61,46 +62,74 @@ def _define(count: int) -> dict[str, Any]:
         "mad": _intrinsic(lanes, lambda context, b, signature, args: _mad(b, *args), 3),
         "lerp": _intrinsic(lanes, lambda context, b, signature, args: _lerp(b, *args), 3),
         "store": _intrinsic(types.void, store, 3),
+        "mix": _intrinsic(lanes, _mix, 6),
     }
 
 
 def _define_shuffles() -> dict[str, Any]:
     """Functions that move 16 lanes about."""
-    from llvmlite import ir
     from numba.core import types
 
-    vector = ir.VectorType(ir.FloatType(), 16)
-
-    def turn(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        source, i, pitch, out, o, step = args
-        kinds = signature.args
-        rows = []
-        for _ in range(16):
-            at = _address_of(context, builder, kinds[0], source, i, vector)
-            rows.append(builder.load(at, align=4))
-            i = builder.add(i, pitch)
-        for column in _transpose(builder, rows):
-            builder.store(column, _address_of(context, builder, kinds[3], out, o, vector), align=4)
-            o = builder.add(o, step)
-        return context.get_dummy_value()
-
-    def weave(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        array, i, *channels = args
-        pairs = [_join(builder, channels[k : k + 2]) for k in range(0, len(channels), 2)]
-        for part in range(len(channels)):
-            places = [16 * part + lane for lane in range(16)]
-            mask = [16 * (at % len(channels)) + at // len(channels) for at in places]
-            row = _shuffle(builder, pairs[0], pairs[1], mask)
-            at = _address_of(context, builder, signature.args[0], array, i, vector)
-            builder.store(row, at, align=4)
-            i = builder.add(i, ir.Constant(i.type, 16))
-        return context.get_dummy_value()
-
     return {
-        "turn": _intrinsic(types.void, turn, 6),
-        "weave3": _intrinsic(types.void, weave, 5),
-        "weave4": _intrinsic(types.void, weave, 6),
+        "turn": _intrinsic(types.void, _turn, 6),
+        "weave3": _intrinsic(types.void, _weave, 5),
+        "weave4": _intrinsic(types.void, _weave, 6),
+        "part3": _intrinsic(types.void, _part, 5),
     }
+
+
+def _turn(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    source, i, pitch, out, o, step = args
+    rows = _load_runs(context, builder, signature.args[0], source, i, pitch, 16)
+    return _store_runs(context, builder, signature.args[3], out, o, step, _transpose(builder, rows))
+
+
+def _weave(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    array, i, *channels = args
+    pairs = [_join(builder, channels[k : k + 2]) for k in range(0, len(channels), 2)]
+    many, runs = len(channels), []
+    for part in range(many):
+        places = range(16 * part, 16 * part + 16)
+        mask = [16 * (at % many) + at // many for at in places]
+        runs.append(_shuffle(builder, pairs[0], pairs[1], mask))
+    step = i.type(16)
+    return _store_runs(context, builder, signature.args[0], array, i, step, runs)
+
+
+def _part(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    four, i, out, o, plane = args
+    runs = _load_runs(context, builder, signature.args[0], four, i, i.type(16), 4)
+    pairs = [_join(builder, runs[:2]), _join(builder, runs[2:])]
+    found = [_shuffle(builder, pairs[0], pairs[1], list(range(k, 64, 4))) for k in range(3)]
+    return _store_runs(context, builder, signature.args[2], out, o, plane, found)
+
+
+def _load_runs(
+    context: Any, builder: Any, kind: Any, array: Any, i: Any, step: Any, count: int
+) -> list[Any]:
+    """`count` runs of 16 floats, `step` apart."""
+    found = []
+    for _ in range(count):
+        at = _address_of(context, builder, kind, array, i, _sixteen_floats())
+        found.append(builder.load(at, align=4))
+        i = builder.add(i, step)
+    return found
+
+
+def _store_runs(
+    context: Any, builder: Any, kind: Any, array: Any, i: Any, step: Any, runs: list[Any]
+) -> Any:
+    for run in runs:
+        at = _address_of(context, builder, kind, array, i, _sixteen_floats())
+        builder.store(run, at, align=4)
+        i = builder.add(i, step)
+    return context.get_dummy_value()
+
+
+def _sixteen_floats() -> Any:
+    from llvmlite import ir
+
+    return ir.VectorType(ir.FloatType(), 16)
 
 
 def _define_addresses() -> dict[str, Any]:
@@ -209,6 +238,36 @@ def _transpose(builder: Any, rows: list[Any]) -> list[Any]:
     return found
 
 
+def _mix(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    """16 pixels of a tile, each between the four neighbours at places[x] and one pitch on."""
+    from llvmlite import ir
+
+    tile, places, x, pitch, right, down = args
+    pair, word = ir.VectorType(ir.FloatType(), 2), ir.IntType(64)
+    rows: list[list[Any]] = [[], []]
+    for k in range(16):
+        at = builder.add(x, x.type(k))
+        i = builder.load(_address_of(context, builder, signature.args[1], places, at, word))
+        for row in rows:
+            found = _address_of(context, builder, signature.args[0], tile, i, pair)
+            row.append(builder.load(found, align=4))
+            i = builder.add(i, pitch)
+    above, below = (_between(builder, row, right) for row in rows)
+    return _lerp(builder, above, below, down)
+
+
+def _between(builder: Any, pairs: list[Any], share: Any) -> Any:
+    """16 pairs of neighbours -> 16 values between them."""
+    count = 2
+    while len(pairs) > 1:
+        count *= 2
+        order = list(range(count))
+        pairs = [_shuffle(builder, pairs[k], pairs[k + 1], order) for k in range(0, len(pairs), 2)]
+    (both,) = pairs
+    near, far = (_shuffle(builder, both, both, list(range(k, 32, 2))) for k in (0, 1))
+    return _lerp(builder, near, far, share)
+
+
 def _mad(builder: Any, a: Any, b: Any, c: Any) -> Any:
     # Two operations that may be fused: an fma would be a call where there is no instruction.
     product = builder.fmul(a, b, flags=("contract",))
@@ -221,7 +280,7 @@ def _lerp(builder: Any, a: Any, b: Any, t: Any) -> Any:
 
 def _missing() -> dict[str, Any]:
     """Without numba the kernels can be imported; calling them says what to install."""
-    return dict.fromkeys("load levels splat spread mul sub mad lerp store".split())
+    return dict.fromkeys("load levels splat spread mul sub mad lerp store mix".split())
 
 
 try:
@@ -229,10 +288,10 @@ try:
     _others = _define_shuffles() | _define_addresses()
 except ImportError:
     _four, _sixteen = _missing(), _missing()
-    _others = dict.fromkeys("turn weave3 weave4 bare fetch".split())
+    _others = dict.fromkeys("turn weave3 weave4 part3 bare fetch".split())
 
 load4, splat4, lerp4, store4 = (_four[name] for name in "load splat lerp store".split())
-load16, levels16, splat16, spread16, mul16, sub16, mad16, store16 = (
-    _sixteen[name] for name in "load levels splat spread mul sub mad store".split()
+load16, levels16, splat16, spread16, mul16, sub16, mad16, store16, mix16 = (
+    _sixteen[name] for name in "load levels splat spread mul sub mad store mix".split()
 )
-turn16, weave3, weave4, bare, fetch = _others.values()
+turn16, weave3, weave4, part3, bare, fetch = _others.values()

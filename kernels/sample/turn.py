@@ -36,7 +36,8 @@ from .columns import (
     YY,
     Q,
 )
-from .lanes import lerp4, load4, splat4, store4
+from .lanes import bare, lerp4, load4, load16, mix16, part3, splat4, store4, store16
+from .resize import LANES
 
 HALF = ONE // 2
 
@@ -57,8 +58,8 @@ def splines(size):
 
 
 @jit
-def positions(row, y, left, spline, u, v):
-    """`reference.positions` of row y, from column `left` on -> u, v (n,) int64, Q16."""
+def positions(row, y, left, spline, size, u, v, n):
+    """`reference.positions` of row y, n of them from column `left` on -> u, v int64, Q16."""
     xx, xy, u0 = np.int64(ONE), np.int64(0), np.int64(0)
     yx, yy, v0 = np.int64(0), np.int64(ONE), np.int64(0)
     if row[FLAGS] & AFFINE:
@@ -66,107 +67,122 @@ def positions(row, y, left, spline, u, v):
         yx, yy, v0 = np.int64(row[YX]), np.int64(row[YY]), np.int64(row[Y0])
     u0 += xy * y + xx * left
     v0 += yy * y + yx * left
-    for x in range(len(u)):
+    for x in range(n):
         u[x] = xx * x + u0
         v[x] = yx * x + v0
     if row[FLAGS] & BENT:
-        bend(row, y, left, spline, u, v)
+        bend(row, y, left, spline, size, u, v, n)
 
 
 @jit
-def bend(row, y, left, spline, u, v):
+def bend(row, y, left, spline, size, u, v, n):
     """Add the displacement of row y to u and v, as `reference.bent` rounds it."""
-    right, down = np.zeros(len(u), np.int64), np.zeros(len(u), np.int64)
+    right, down = np.zeros(n, np.int64), np.zeros(n, np.int64)
     for k in range(POINTS):
         point_x, point_y = np.int64(0), np.int64(0)
         for j in range(POINTS):
-            packed = np.int64(row[BEND + j * POINTS + k])
-            point_x += spline[j, y] * ((packed & 0xFFFF) - ((packed & 0x8000) << 1))
-            point_y += spline[j, y] * (packed >> 16)
-        point_x, point_y = point_x >> 8, point_y >> 8
-        weight = spline[k][left : left + len(u)]
-        for x in range(len(u)):
-            right[x] += point_x * weight[x]
-            down[x] += point_y * weight[x]
-    for x in range(len(u)):
+            packed, share = np.int64(row[BEND + j * POINTS + k]), spline[j * size + y]
+            point_x += share * ((packed & 0xFFFF) - ((packed & 0x8000) << 1))
+            point_y += share * (packed >> 16)
+        point_x, point_y, first = point_x >> 8, point_y >> 8, k * size + left
+        for x in range(n):
+            right[x] += point_x * spline[first + x]
+            down[x] += point_y * spline[first + x]
+    for x in range(n):
         u[x] += right[x] >> Q
         v[x] += down[x] >> Q
 
 
 @jit
-def reach(place, corner, length, flags):
-    """Positions in the output -> in the tile, from -1 to `length`, by the rule of the border."""
+def reach(corner, length, flags):
+    """What of a position in the output is its place in the tile: less `shift`, and within these."""
     shift, last = np.int64(corner) << Q, np.int64(length - 1) << Q
-    if flags & (EDGE | REFLECT) == REFLECT:
-        fold(place, shift, np.int64(length) << Q)
-    elif flags & EDGE:
-        for x in range(len(place)):
-            place[x] = min(max(place[x] - shift, np.int64(0)), last)
-    else:
-        for x in range(len(place)):
-            place[x] = min(max(place[x] - shift, np.int64(-ONE)), last + ONE)
+    if flags & (EDGE | REFLECT):
+        return shift, np.int64(0), last
+    return shift, np.int64(-ONE), last + ONE
 
 
 @jit
-def fold(place, shift, length):
-    """Reflect about -0.5 and length - 0.5, then stay between the first and last pixel centre."""
-    period = 2 * length
-    for x in range(len(place)):
+def fold(place, n, corner, length):
+    """Reflect about the tile's outer edges, half a pixel from the first and last centre."""
+    shift, period = np.int64(corner) << Q, np.int64(2 * length) << Q
+    for x in range(n):
         t = (place[x] - shift + HALF) % period
-        t = min(t, period - t) - HALF
-        place[x] = min(max(t, np.int64(0)), length - ONE)
+        place[x] = min(t, period - t) - HALF + shift
 
 
 @jit
 def turn(tile, row, c, region, spline, image):
     """Read the tile at the row's positions -> image, planes of `region` (top, left, B, D)."""
     top, left, height, width = region
-    u, v = np.empty(width, np.int64), np.empty(width, np.int64)
-    place = np.empty(width, np.uint64)
-    right, down = np.empty(width, np.float32), np.empty(width, np.float32)
-    four = np.empty(4 * width, np.float32)
+    u, v, place = np.empty((3, width + LANES), np.int64)
+    shares, four = np.empty(2 * (width + LANES), np.float32), np.empty(4 * width, np.float32)
+    right, down = bare(shares), bare(shares[width + LANES :])
+    flags, box_height, box_width = row[FLAGS], row[BOX_HEIGHT], row[BOX_WIDTH]
     step = 4 if c == 3 else 1
-    pitch, unit = (np.int64(row[BOX_WIDTH]) + 3) * step, np.float32(1 / ONE)
+    pitch = (np.int64(box_width) + 3) * step
+    window = (reach(row[BOX_LEFT], box_width, flags), reach(row[BOX_TOP], box_height, flags))
     for y in range(height):
-        positions(row, top + y, left, spline, u, v)
-        reach(u, row[BOX_LEFT], row[BOX_WIDTH], row[FLAGS])
-        reach(v, row[BOX_TOP], row[BOX_HEIGHT], row[FLAGS])
-        for x in range(width):
-            place[x] = ((v[x] >> Q) + 1) * pitch + ((u[x] >> Q) + 1) * step
-            right[x] = np.float32(u[x] & (ONE - 1)) * unit
-            down[x] = np.float32(v[x] & (ONE - 1)) * unit
+        positions(bare(row), top + y, left, bare(spline), spline.shape[1], bare(u), bare(v), width)
+        if flags & (EDGE | REFLECT) == REFLECT:
+            fold(bare(u), width, row[BOX_LEFT], box_width)
+            fold(bare(v), width, row[BOX_TOP], box_height)
+        look_up(bare(u), bare(v), width, window, step, pitch, bare(place), right, down)
+        at = y * width
         if c == 1:
-            pick(tile, place, right, down, np.uint64(pitch), image[y * width : (y + 1) * width])
-            continue
-        pick_rgb(tile, place, right, down, np.uint64(pitch), four)
-        for channel in range(3):
-            out = image[(channel * height + y) * width : (channel * height + y + 1) * width]
-            for x in range(width):
-                out[x] = four[4 * x + channel]
+            pick(bare(tile), bare(place), right, down, pitch, bare(image), at, width)
+        else:
+            pick_rgb(bare(tile), bare(place), right, down, pitch, bare(four), width)
+            apart(bare(four), width, bare(image), at, height * width)
 
 
 @jit
-def pick(tile, place, right, down, pitch, out):
+def look_up(u, v, n, window, step, pitch, place, right, down):
+    """Positions -> index of the upper left neighbour in the tile, shares of the right and lower."""
+    (shift_u, low_u, high_u), (shift_v, low_v, high_v) = window
+    unit = np.float32(1 / ONE)
+    for x in range(n):
+        i = min(max(v[x] - shift_v, low_v), high_v)
+        j = min(max(u[x] - shift_u, low_u), high_u)
+        place[x] = ((i >> Q) + 1) * pitch + ((j >> Q) + 1) * step
+        right[x] = np.float32(np.int32(j & (ONE - 1))) * unit
+        down[x] = np.float32(np.int32(i & (ONE - 1))) * unit
+
+
+@jit
+def pick(tile, place, right, down, pitch, out, at, n):
     """One gray row: four neighbours each, mixed by their shares."""
-    one = np.uint64(1)
-    for x in range(len(place)):
-        at = place[x]
-        above = tile[at] + right[x] * (tile[at + one] - tile[at])
-        at += pitch
-        below = tile[at] + right[x] * (tile[at + one] - tile[at])
-        out[x] = above + down[x] * (below - above)
+    whole = n - n % LANES
+    for x in range(0, whole, LANES):
+        store16(out, at + x, mix16(tile, place, x, pitch, load16(right, x), load16(down, x)))
+    for x in range(whole, n):
+        i = place[x]
+        above = tile[i] + right[x] * (tile[i + 1] - tile[i])
+        i += pitch
+        below = tile[i] + right[x] * (tile[i + 1] - tile[i])
+        out[at + x] = above + down[x] * (below - above)
 
 
 @jit
-def pick_rgb(tile, place, right, down, pitch, out):
+def pick_rgb(tile, place, right, down, pitch, out, n):
     """One row of four floats a pixel: a neighbour is one load."""
-    four = np.uint64(4)
-    for x in range(len(place)):
-        at, share = place[x], splat4(right[x])
-        above = lerp4(load4(tile, at), load4(tile, at + four), share)
-        at += pitch
-        below = lerp4(load4(tile, at), load4(tile, at + four), share)
+    for x in range(n):
+        i, share = place[x], splat4(right[x])
+        above = lerp4(load4(tile, i), load4(tile, i + 4), share)
+        i += pitch
+        below = lerp4(load4(tile, i), load4(tile, i + 4), share)
         store4(out, 4 * x, lerp4(above, below, splat4(down[x])))
+
+
+@jit
+def apart(four, n, out, at, plane):
+    """(n,4) -> n values of each of three planes."""
+    whole = n - n % LANES
+    for x in range(0, whole, LANES):
+        part3(four, 4 * x, out, at + x, plane)
+    for x in range(whole, n):
+        for channel in range(3):
+            out[at + channel * plane + x] = four[4 * x + channel]
 
 
 @jit
