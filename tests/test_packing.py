@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import re
@@ -67,6 +68,37 @@ def test_a_file_system_that_takes_no_more_bytes_leaves_nothing(root, tmp_path):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert [path.suffix for path in (tmp_path / "packs").iterdir()] == [".lock"]
+
+
+def test_a_system_that_takes_writes_in_parts_gets_every_byte_once(root, tmp_path, monkeypatch):
+    find_or_build(list_tree(root), tmp_path / "calm", 2)
+    whole, sizes = os.pwritev, itertools.cycle((1, 4097, 70_000))
+
+    def part(handle: int, arrays: list[memoryview], at: int) -> int:
+        return whole(handle, [b"".join(arrays)[: next(sizes)]], at)
+
+    monkeypatch.setattr(os, "pwritev", part)
+    monkeypatch.setattr(writing, "POUR_BYTES", 300_000)
+    find_or_build(list_tree(root), tmp_path / "parts", 2)
+    assert fingerprint(tmp_path / "parts") == fingerprint(tmp_path / "calm") != {}
+
+
+def test_a_write_that_was_broken_off_is_done_again_in_the_same_place(root, tmp_path, monkeypatch):
+    find_or_build(list_tree(root), tmp_path / "calm", 2)
+    whole, calls = os.pwritev, itertools.count()
+
+    def broken(handle: int, arrays: list[memoryview], at: int) -> int:
+        taken = whole(handle, arrays[:1], at)
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return taken
+
+    monkeypatch.setattr(os, "pwritev", broken)
+    monkeypatch.setattr(writing, "POUR_BYTES", 300_000)
+    with pytest.raises(KeyboardInterrupt):
+        find_or_build(list_tree(root), tmp_path / "broken", 2)
+    find_or_build(list_tree(root), tmp_path / "broken", 2)
+    assert fingerprint(tmp_path / "broken") == fingerprint(tmp_path / "calm") != {}
 
 
 def test_a_disk_too_small_is_seen_before_the_first_image(root, tmp_path, monkeypatch):

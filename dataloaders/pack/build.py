@@ -207,7 +207,7 @@ def _state_cost(work: _Work, beside: Path) -> None:
 def _write(work: _Work, beside: Path) -> None:
     manifest = work.manifest
     (beside / "pixels.npy").touch()
-    with open(beside / "pixels.npy", "r+b") as file:
+    with open(beside / "pixels.npy", "r+b", buffering=0) as file:
         writer = _take_up(manifest, file, beside, work.say)
         loading = load_all(manifest, work.threads, work.side, writer.done, work.decoder)
         with closing(loading) as images:
@@ -225,11 +225,12 @@ def _write(work: _Work, beside: Path) -> None:
                 raise
         writer.close()
     _write_index(manifest, beside, writer, work.side)
-    for path in (*beside.iterdir(), beside):
-        _sync(path)
+    paths = [*beside.iterdir(), beside]
+    with ThreadPoolExecutor(len(paths), thread_name_prefix="sync") as pool:
+        list(pool.map(_sync, paths))  # together: one wait for the disk instead of nine
 
 
-def _take_up(manifest: Manifest, file: io.BufferedRandom, work: Path, say: Say) -> Writer:
+def _take_up(manifest: Manifest, file: io.FileIO, work: Path, say: Say) -> Writer:
     """A writer after what an earlier process wrote, if that can be read, else at the beginning."""
     try:
         writer = Writer(len(manifest), file, work / "journal.jsonl")
