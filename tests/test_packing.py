@@ -112,6 +112,17 @@ def test_the_estimate_is_near_the_truth_and_survives_bad_files(root, pack):
     assert estimate_bytes(replace(manifest, root=root / "gone")) == 0
 
 
+def test_a_header_that_lies_about_its_size_moves_no_estimate(root, tmp_path):
+    bad = tmp_path / "tree"
+    shutil.copytree(root, bad)
+    honest = estimate_bytes(list_tree(bad))
+    name = next(n for n in list_tree(bad).files if n.lower().endswith((".jpg", ".jpeg")))
+    data = (bad / name).read_bytes()
+    place = data.index(b"\xff\xc0") + 5
+    (bad / name).write_bytes(data[:place] + b"\x33\x33\x33\x33" + data[place + 4 :])
+    assert estimate_bytes(list_tree(bad)) < 1.2 * honest
+
+
 def test_a_cache_that_cannot_be_written_gives_one_line(root, tmp_path):
     (tmp_path / "file").write_text("")
     words = ("Not a directory", "set FOVEATE_CACHE")

@@ -166,6 +166,14 @@ def pyramid(pixels: np.ndarray) -> list[np.ndarray]:
     ends where a side falls under 64: no output is smaller than 32.
     """
     levels = [pixels]
-    while len(levels) < LEVELS and min(levels[-1].shape[:2]) >= 128:
+    for _ in halvings(*pixels.shape[:2])[1:]:
         levels.append(halve(levels[-1]))
     return levels
+
+
+def halvings(height: int, width: int) -> list[tuple[int, int]]:
+    """(height, width) of each level of an image of that size."""
+    sizes = [(height, width)]
+    while len(sizes) < LEVELS and min(sizes[-1]) >= 128:
+        sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+    return sizes
