@@ -34,7 +34,7 @@ POUR_BYTES = 4_000_000
 and 70 ms one by one."""
 RUNS = 512
 """Arrays at a time: Linux takes no more than 1024."""
-PUSH_BYTES = 32_000_000
+PUSH_BYTES = 8_000_000
 """After so many a thread begins to bring them to the disk, so that a sync finds little to wait for
 while the images decoded ahead run out."""
 
