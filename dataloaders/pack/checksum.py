@@ -1,7 +1,7 @@
 """The CRC-32 of stored pixels: zlib's numbers, by whatever computes them fastest here.
 
-imagecodecs brings zlib-ng, which does 58 GB/s where Python's zlib does 7: of a first epoch's work
-on a full-size image that was every twelfth second.
+imagecodecs brings zlib-ng, which takes 9 us for a full-size scan with its levels where Python's
+zlib takes 77.
 """
 
 from __future__ import annotations

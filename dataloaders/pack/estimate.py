@@ -45,7 +45,7 @@ def _measure(manifest: Manifest, side: int, number: int) -> tuple[int, float] | 
 def estimate_bytes(manifest: Manifest, side: int = 0, samples: int = 32, threads: int = 1) -> int:
     """About how large the pack will be, from the sizes of a few images.
 
-    Of a JPEG the header is read: decoding 32 scans took a first epoch of 512 every 20th second.
+    Of a JPEG the header is read: decoding 32 scans took 4 % of a first epoch of 512.
     """
     numbers = spread(len(manifest), samples)
     with ThreadPoolExecutor(threads, thread_name_prefix="measure") as pool:
