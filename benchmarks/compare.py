@@ -62,6 +62,8 @@ class Side:
     repeat: int = 1
     """Runs that are timed as one: for the side that is too quick to be timed by one run, where
     the other would take minutes. What is reported is of one run, the same work on both sides."""
+    ready: Callable[[], None] = lambda: None
+    """Clears away what the run before left, off the clock."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ def compare(
 
 def measure(side: Side, settle_s: float = SETTLE_S) -> Sample:
     """One run between waited-for edges. Raises Refused where work goes on after the second."""
+    side.ready()
     settle(side)
     cpu, began = cpu_seconds(), time.perf_counter()
     counts = {side.run() for _ in range(side.repeat)}
@@ -224,6 +227,7 @@ def _warm(ours: Side, theirs: Side, warm_s: float) -> None:
     began, rounds = time.perf_counter(), 0
     while rounds < 2 or time.perf_counter() - began < warm_s:
         for side in (ours, theirs):
+            side.ready()
             side.run()
             settle(side)
         rounds += 1

@@ -6,7 +6,8 @@ Every side crops 60 to 100 % of the area, resizes to 224 with anti-aliasing, fli
 changes brightness and contrast by up to 20 %, normalises, and hands over float32 batches of 32.
 
 Ours: packs (full size, and reduced to a shorter side of 256 px) cut by the sample kernel with as
-many threads as there are cores; in the first epoch the pack is built too, into a folder of its own.
+many threads as there are cores; in the first epoch the pack is built too, into a folder of its own,
+and the one before is deleted off the clock: kept, each would take memory no page was in before.
 torchvision and albumentations: a folder data set and DataLoader with 2 kept worker processes; the
 one on PIL images, opened as gray, the other on what cv2.imread reads as gray. DALI: its CPU
 pipeline with 2 threads, decoding gray, drained at the end of a run. Files (drawn scans, 48 kB each)
@@ -15,7 +16,6 @@ are in the page cache for all. Nothing is read ahead between runs: a run is whol
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import tempfile
@@ -61,6 +61,7 @@ def main() -> None:
     options = parse(__doc__)
     options.set_defaults(pairs=7)
     options.add_argument("--images", type=int, default=512)
+    options.add_argument("--only", default="", help="comparisons whose name holds this")
     asked = options.parse_args()
     identity, rows = begin(), []
     kept = cache_folder() / "numba"
@@ -70,14 +71,13 @@ def main() -> None:
         os.environ["FOVEATE_CACHE"] = folder
         root = Path(folder) / "scans"
         write_oct(root, train=asked.images, test=4, seed=0)
-        rows = measure_all(root, Path(folder) / "packs", asked.pairs)
+        rows = measure_all(root, Path(folder) / "packs", asked.pairs, asked.only)
         os.environ.pop("FOVEATE_CACHE")
     finish(identity, rows, asked.json)
 
 
-def measure_all(root: Path, cache: Path, pairs: int) -> list[Row]:
+def measure_all(root: Path, cache: Path, pairs: int, only: str = "") -> list[Row]:
     """Steady epochs from both packs, and the first epoch, against whatever is installed."""
-    what = f"gray JPEG to {SIZE} px, batches of {BATCH}"
     theirs: dict[str, Epochs] = {}
     for against, make in FIELD.items():
         try:
@@ -85,26 +85,32 @@ def measure_all(root: Path, cache: Path, pairs: int) -> list[Row]:
         except ImportError as error:
             print(f"skipped: {against}: {error}", flush=True)
     rows: list[Row] = []
+    for what, ours in our_sides(root, cache).items():
+        for against, epochs in theirs.items():
+            if only in what:
+                side = Side(against, lambda epochs=epochs: epochs(1))
+                rows += held(what, ours, side, pairs)
+    return rows
+
+
+def our_sides(root: Path, cache: Path) -> dict[str, Side]:
+    """What is compared, by its name: steady epochs from both packs, first epochs with both."""
+    what = f"gray JPEG to {SIZE} px, batches of {BATCH}"
+    sides: dict[str, Side] = {}
     for side, name in ((256, "256 px pack"), (0, "full-size pack")):
         run = packed(root, cache, side)
-        for against, epochs in theirs.items():
-            rows += held(
-                f"{what}: steady epochs, {name}",
-                Side("foveate", lambda run=run: run(1), repeat=STEADY),
-                Side(against, lambda epochs=epochs: epochs(1)),
-                pairs,
-            )
-    fresh = (cache.with_name(f"fresh-{number}") for number in itertools.count())
-    for against, epochs in theirs.items():
-        rows += held(
-            f"{what}: first epoch, packing included",
-            Side("foveate", lambda: packed(root, next(fresh), 0)(1)),
-            Side(against, lambda epochs=epochs: epochs(1)),
-            pairs,
-        )
-        for folder in cache.parent.glob("fresh-*"):  # not on the clock: deleting waits for the disk
-            shutil.rmtree(folder)
-    return rows
+        steady = Side("foveate", lambda run=run: run(1), repeat=STEADY)
+        sides[f"{what}: steady epochs, {name}"] = steady
+    fresh = cache.with_name("fresh")
+
+    def clear() -> None:
+        shutil.rmtree(fresh, ignore_errors=True)
+        os.sync()  # deleting goes on in the disk
+
+    for side, name in ((256, "packing to 256 px"), (0, "packing")):
+        first = Side("foveate", lambda side=side: packed(root, fresh, side)(1), ready=clear)
+        sides[f"{what}: first epoch, {name} included"] = first
+    return sides
 
 
 def held(what: str, ours: Side, theirs: Side, pairs: int) -> list[Row]:

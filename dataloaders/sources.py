@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zlib
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from .decoders.contract import Decoder
 from .decoders.decode import PIXELS, Unreadable, decode_frames
 from .errors import DataError
 from .manifest import Manifest
+from .pack.checksum import crc32
 from .pack.layout import Pack, pyramid, spread
 
 BATCH = 64
@@ -83,7 +83,7 @@ def prepare_levels(digest: bytes, pixels: np.ndarray, side: int = 0) -> Loaded:
         pixels = shrink(pixels, side)
     loaded = Loaded(digest, pyramid(pixels))
     for level in loaded.levels:
-        loaded.crc32 = zlib.crc32(np.ascontiguousarray(level).data, loaded.crc32)
+        loaded.crc32 = crc32(np.ascontiguousarray(level), loaded.crc32)
     return loaded
 
 
@@ -93,15 +93,15 @@ def read_source(manifest: Manifest, number: int) -> bytes:
     Raises DataError where it changed or the system will not read it: that is to be mended, and
     must not turn into a fact about the data set.
     """
-    place = _place(manifest, number)
     try:
-        with open(manifest.root / manifest.files[number], "rb") as file:
+        with open(manifest.root / manifest.files[number], "rb", buffering=0) as file:
             stat = os.fstat(file.fileno())
             data = file.read()
     except OSError as error:
         raise _cannot_open(manifest, number, error) from None
     listed = (manifest.bytes[number], manifest.changed_ns[number])
     if (len(data), stat.st_mtime_ns) != listed:
+        place = _place(manifest, number)
         raise DataError(f"files in {place} changed while they were read; start again")
     return data
 

@@ -16,15 +16,21 @@ def shrink(pixels: np.ndarray, side: int) -> np.ndarray:
     without the interpreter lock. ImportError where numba is missing.
     """
     height, width, channels = pixels.shape
-    shorter = min(height, width)
-    if side >= shorter:
+    if side >= min(height, width):
         return pixels
-    shape = (_scaled(height, side, shorter), _scaled(width, side, shorter), channels)
-    out = np.empty(shape, pixels.dtype)
+    out = np.empty((*shrunk(height, width, side), channels), pixels.dtype)
     from .sample.shrink import shrink_rows  # imports numba
 
     shrink_rows(np.ascontiguousarray(pixels).reshape(-1), np.array(pixels.shape, np.int32), out)
     return out
+
+
+def shrunk(height: int, width: int, side: int) -> tuple[int, int]:
+    """(height, width) in pixels of what `shrink` makes of an image of that size."""
+    shorter = min(height, width)
+    if side >= shorter:
+        return height, width
+    return _scaled(height, side, shorter), _scaled(width, side, shorter)
 
 
 def _scaled(length: int, side: int, shorter: int) -> int:

@@ -30,6 +30,7 @@ from trees import list_tree
 
 from foveate.dataloaders.pack import build as packing
 from foveate.dataloaders.pack.writer import Writer
+from foveate.kernels.halve import halve
 
 STEPS = (
     *((Writer, name) for name in ("add", "sync", "close")),
@@ -141,5 +142,6 @@ def build_twice(root: Path, cache: Path) -> dict[str, object]:
 
 
 if __name__ == "__main__":
+    halve(np.zeros((2, 2, 1), np.uint8))  # loads numba here, once, and not in each of 100 children
     act = {"steps": kill_at_steps, "random": kill_at_random, "twins": build_twice}[sys.argv[1]]
     print(json.dumps(act(Path(sys.argv[2]), Path(sys.argv[3]))))

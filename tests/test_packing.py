@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import re
@@ -69,6 +70,37 @@ def test_a_file_system_that_takes_no_more_bytes_leaves_nothing(root, tmp_path):
         assert [path.suffix for path in (tmp_path / "packs").iterdir()] == [".lock"]
 
 
+def test_a_system_that_takes_writes_in_parts_gets_every_byte_once(root, tmp_path, monkeypatch):
+    find_or_build(list_tree(root), tmp_path / "calm", 2)
+    whole, sizes = os.pwritev, itertools.cycle((1, 4097, 70_000))
+
+    def part(handle: int, arrays: list[memoryview], at: int) -> int:
+        return whole(handle, [b"".join(arrays)[: next(sizes)]], at)
+
+    monkeypatch.setattr(os, "pwritev", part)
+    monkeypatch.setattr(writing, "POUR_BYTES", 300_000)
+    find_or_build(list_tree(root), tmp_path / "parts", 2)
+    assert fingerprint(tmp_path / "parts") == fingerprint(tmp_path / "calm") != {}
+
+
+def test_a_write_that_was_broken_off_is_done_again_in_the_same_place(root, tmp_path, monkeypatch):
+    find_or_build(list_tree(root), tmp_path / "calm", 2)
+    whole, calls = os.pwritev, itertools.count()
+
+    def broken(handle: int, arrays: list[memoryview], at: int) -> int:
+        taken = whole(handle, arrays[:1], at)
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        return taken
+
+    monkeypatch.setattr(os, "pwritev", broken)
+    monkeypatch.setattr(writing, "POUR_BYTES", 300_000)
+    with pytest.raises(KeyboardInterrupt):
+        find_or_build(list_tree(root), tmp_path / "broken", 2)
+    find_or_build(list_tree(root), tmp_path / "broken", 2)
+    assert fingerprint(tmp_path / "broken") == fingerprint(tmp_path / "calm") != {}
+
+
 def test_a_disk_too_small_is_seen_before_the_first_image(root, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 1000))
     refuse(StorageError, "needs about", "larger disk", manifest=list_tree(root), cache=tmp_path)
@@ -78,6 +110,17 @@ def test_the_estimate_is_near_the_truth_and_survives_bad_files(root, pack):
     manifest = list_tree(root)
     assert 0.9 < estimate_bytes(manifest) / pack.pixels.nbytes < 1.2
     assert estimate_bytes(replace(manifest, root=root / "gone")) == 0
+
+
+def test_a_header_that_lies_about_its_size_moves_no_estimate(root, tmp_path):
+    bad = tmp_path / "tree"
+    shutil.copytree(root, bad)
+    honest = estimate_bytes(list_tree(bad))
+    name = next(n for n in list_tree(bad).files if n.lower().endswith((".jpg", ".jpeg")))
+    data = (bad / name).read_bytes()
+    place = data.index(b"\xff\xc0") + 5
+    (bad / name).write_bytes(data[:place] + b"\x33\x33\x33\x33" + data[place + 4 :])
+    assert estimate_bytes(list_tree(bad)) < 1.2 * honest
 
 
 def test_a_cache_that_cannot_be_written_gives_one_line(root, tmp_path):

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..errors import DataError
 from ..manifest import Manifest
-from ..pack.build import measure_images, pack_folder, show_size, unfinished
+from ..pack.build import pack_folder, show_size, unfinished
+from ..pack.estimate import measure_images
 from ..pack.layout import is_whole
 
 MEMORY_SHARE = 0.6
