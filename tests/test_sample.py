@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 
 import numpy as np
 import pytest
@@ -182,6 +183,20 @@ def test_neither_batch_nor_threads_change_a_bit(dtype):
     assert torch.equal(part, whole[mixed])
     alone = sample(pixels, start[7:8], shape[7:8], rows[7:8], **how)
     assert torch.equal(alone, whole[7:8])
+
+
+@pytest.mark.parametrize("size", [64, 65])
+def test_a_batch_too_large_for_the_caches_has_the_same_bits(size):
+    cpu = importlib.import_module("foveate.kernels.sample.cpu")
+    pixels, start, shape = scans([(40, 61, 1), (90, 33, 3), (64, 64, 3)] * 32)
+    rows = rows_for(Augment(area=(0.3, 1.0), brightness=0.2, contrast=0.2), shape, size)
+    how = {"size": size, "channels": 3, **RAW[3]}
+    whole = sample(pixels, start, shape, rows, threads=2, **how)
+    assert 4 * whole.numel() >= cpu.STREAMED and cpu._can_stream(whole) == (size == 64)
+    for n in range(len(start)):
+        one = slice(n, n + 1)
+        alone = sample(pixels, start[one], shape[one], rows[one], **how)
+        assert not cpu._can_stream(alone) and torch.equal(alone, whole[one])
 
 
 def test_double_output_holds_the_single_result():

@@ -39,6 +39,9 @@ from .taps import fill, room
 from .tone import tone
 from .turn import rim, splines, surround, turn
 
+STREAMED = 4 << 20
+"""Bytes of a batch from which on it goes past the caches: their contents are needed sooner."""
+
 
 def fused(
     pixels: torch.Tensor,
@@ -73,17 +76,25 @@ def fused(
     light = np.empty(0, np.float32) if table is None else table.numpy()
     batch = (pixels.numpy(), start.numpy(), shape.numpy(), params.numpy(), parts)
     level = (np.asarray(mean, np.float32), 1 / np.asarray(std, np.float32))
+    streamed = parts == 1 and channels == 3 and _can_stream(out)
 
     def work(lo: int, hi: int) -> None:
-        _range(*batch, lo, hi, size, light, *level, kind, full, bits)
+        _range(*batch, lo, hi, size, light, *level, kind, full, bits, streamed)
 
     spread(work, len(out), threads)
     return out
 
 
+def _can_stream(out: torch.Tensor) -> bool:
+    """Whether rows of `out` begin at multiples of 64 bytes and it is too large for the caches."""
+    whole = out.dtype == torch.float32 and out.shape[-1] % 16 == 0 and out.data_ptr() % 64 == 0
+    return whole and 4 * out.numel() >= STREAMED
+
+
 @jit
 def _range(
-    pixels, start, shape, params, parts, begin, end, size, light, mean, gain, kind, full, bits
+    pixels, start, shape, params, parts, begin, end, size, light, mean, gain, kind, full, bits,
+    streamed,
 ):  # fmt: skip
     """Outputs begin to end - 1, one after the other, with one set of scratch arrays."""
     rows = slice(begin * parts, end * parts)
@@ -102,8 +113,9 @@ def _range(
         for n in range(output * parts, (output + 1) * parts):
             row, c = params[n], min(np.int64(shape[n, 2]), len(mean))
             region = develop(pixels, start[n], shape[n], row, c, size, light, axes, scratch)
-            tone(image, row, c, region, size, value)
-            store(image, row, c, region, size, mean, gain, value, kind, one, packed)
+            late = tone(image, row, c, region, size, value)
+            whole = streamed and region[3] == size
+            store(image, row, c, region, size, mean, gain, late, value, kind, one, packed, whole)
 
 
 @jit

@@ -1,15 +1,16 @@
-"""Vectors of 4 or 16 float32 for the CPU kernels: what a loop cannot be trusted to become.
+"""Vectors of 16 float32 for the CPU kernels: what a loop cannot be trusted to become.
 
 numba vectorises loops, not straight code, and an accumulator that lives in an array goes through
-memory at every step. These few functions name registers. N is 4 or 16:
+memory at every step. These few functions name registers:
 
-    loadN(array, i)      splatN(x)      mulN(a, b)        madN(a, b, c) = a * b + c
-    storeN(array, i, a)  subN(a, b)     lerpN(a, b, t) = a + t * (b - a)
+    load16(array, i)      splat16(x)      mul16(a, b)      sub16(a, b)
+    store16(array, i, a)  mad16(a, b, c) = a * b + c       unit16(a): clamped to [0, 1]
 
 `levels16(array, i)` turns raw pixels into float32; `spread16(array, i)` is one float in all lanes;
 `turn16(source, i, pitch, out, o, step)` transposes 16 x 16; `weave3(array, i, a, b, c)` and
-`weave4(array, i, a, b, c, d)` store channels side by side, `part3(four, i, out, o, plane)` takes
-three of four apart; `mix16(tile, places, x, pitch, right, down)` reads 16 pixels bilinearly;
+`weave4(array, i, a, b, c, d)` store channels side by side (`stream3` past the caches, to multiples
+of 64 bytes); `mix16(tile, places, x, pitch, right, down)` reads 16 pixels bilinearly, and
+`mix_rgb16(..., out, o, plane)` stores three channels of them, read from four floats a pixel;
 `fetch(array, i)` asks for the cache line of array[i] ahead of time. `bare(array)` is the address
 of its first element, which all of these and plain indexing take too: a call that passes arrays
 counts their references, some 30 cycles each. An index is a plain address: nothing is checked. LLVM
@@ -24,25 +25,25 @@ from typing import Any
 Emit = Callable[..., Any]
 
 
-def _define(count: int) -> dict[str, Any]:
-    """The functions for vectors of `count` float32, by their names."""
+def _define() -> dict[str, Any]:
+    """What computes: load, store and the rest, by their names."""
     from llvmlite import ir
     from numba.core import types
 
-    vector = ir.VectorType(ir.FloatType(), count)
-    lanes, index = _type(count, vector), ir.IntType(32)
+    vector, index = _sixteen_floats(), ir.IntType(32)
+    lanes = _type(vector)
 
     def load(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.load(_address(context, builder, signature, args, vector), align=4)
 
     def levels(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        raw = ir.VectorType(context.get_data_type(signature.args[0].dtype), count)
+        raw = ir.VectorType(context.get_data_type(signature.args[0].dtype), 16)
         found = builder.load(_address(context, builder, signature, args, raw), align=1)
-        return builder.uitofp(builder.zext(found, ir.VectorType(index, count)), vector)
+        return builder.uitofp(builder.zext(found, ir.VectorType(index, 16)), vector)
 
     def splat(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         one = builder.insert_element(ir.Constant(vector, ir.Undefined), args[0], index(0))
-        return _shuffle(builder, one, one, [0] * count)
+        return _shuffle(builder, one, one, [0] * 16)
 
     def spread(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         place = _address(context, builder, signature, args, ir.FloatType())
@@ -60,7 +61,7 @@ def _define(count: int) -> dict[str, Any]:
         "mul": _intrinsic(lanes, lambda context, b, signature, args: b.fmul(*args), 2),
         "sub": _intrinsic(lanes, lambda context, b, signature, args: b.fsub(*args), 2),
         "mad": _intrinsic(lanes, lambda context, b, signature, args: _mad(b, *args), 3),
-        "lerp": _intrinsic(lanes, lambda context, b, signature, args: _lerp(b, *args), 3),
+        "unit": _intrinsic(lanes, _unit, 1),
         "store": _intrinsic(types.void, store, 3),
         "mix": _intrinsic(lanes, _mix, 6),
     }
@@ -74,17 +75,26 @@ def _define_shuffles() -> dict[str, Any]:
         "turn": _intrinsic(types.void, _turn, 6),
         "weave3": _intrinsic(types.void, _weave, 5),
         "weave4": _intrinsic(types.void, _weave, 6),
-        "part3": _intrinsic(types.void, _part, 5),
+        "stream3": _intrinsic(types.void, _stream, 5),
+        "mix_rgb": _intrinsic(types.void, _mix_rgb, 9),
     }
 
 
 def _turn(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     source, i, pitch, out, o, step = args
-    rows = _load_runs(context, builder, signature.args[0], source, i, pitch, 16)
+    rows = []
+    for _ in range(16):
+        at = _address_of(context, builder, signature.args[0], source, i, _sixteen_floats())
+        rows.append(builder.load(at, align=4))
+        i = builder.add(i, pitch)
     return _store_runs(context, builder, signature.args[3], out, o, step, _transpose(builder, rows))
 
 
-def _weave(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+def _stream(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    return _weave(context, builder, signature, args, streamed=True)
+
+
+def _weave(context: Any, builder: Any, signature: Any, args: Any, streamed: bool = False) -> Any:
     array, i, *channels = args
     pairs = [_join(builder, channels[k : k + 2]) for k in range(0, len(channels), 2)]
     many, runs = len(channels), []
@@ -92,36 +102,22 @@ def _weave(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         places = range(16 * part, 16 * part + 16)
         mask = [16 * (at % many) + at // many for at in places]
         runs.append(_shuffle(builder, pairs[0], pairs[1], mask))
-    step = i.type(16)
-    return _store_runs(context, builder, signature.args[0], array, i, step, runs)
-
-
-def _part(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    four, i, out, o, plane = args
-    runs = _load_runs(context, builder, signature.args[0], four, i, i.type(16), 4)
-    pairs = [_join(builder, runs[:2]), _join(builder, runs[2:])]
-    found = [_shuffle(builder, pairs[0], pairs[1], list(range(k, 64, 4))) for k in range(3)]
-    return _store_runs(context, builder, signature.args[2], out, o, plane, found)
-
-
-def _load_runs(
-    context: Any, builder: Any, kind: Any, array: Any, i: Any, step: Any, count: int
-) -> list[Any]:
-    """`count` runs of 16 floats, `step` apart."""
-    found = []
-    for _ in range(count):
-        at = _address_of(context, builder, kind, array, i, _sixteen_floats())
-        found.append(builder.load(at, align=4))
-        i = builder.add(i, step)
-    return found
+    step, kind = i.type(16), signature.args[0]
+    return _store_runs(context, builder, kind, array, i, step, runs, streamed)
 
 
 def _store_runs(
-    context: Any, builder: Any, kind: Any, array: Any, i: Any, step: Any, runs: list[Any]
-) -> Any:
+    context: Any, builder: Any, kind: Any, array: Any, i: Any, step: Any, runs: list[Any],
+    streamed: bool = False,
+) -> Any:  # fmt: skip
+    from llvmlite import ir
+
     for run in runs:
         at = _address_of(context, builder, kind, array, i, _sixteen_floats())
-        builder.store(run, at, align=4)
+        made = builder.store(run, at, align=64 if streamed else 4)
+        if streamed:
+            hint = builder.module.add_metadata([ir.IntType(32)(1)])
+            made.set_metadata("nontemporal", hint)
         i = builder.add(i, step)
     return context.get_dummy_value()
 
@@ -155,15 +151,15 @@ def _define_addresses() -> dict[str, Any]:
     }
 
 
-def _type(count: int, vector: Any) -> Any:
-    """The type of these vectors in numba, kept in one register (or as many as it takes)."""
+def _type(vector: Any) -> Any:
+    """The type of a vector in numba, kept in one register (or as many as it takes)."""
     from numba.core import types
     from numba.core.datamodel import models
     from numba.extending import register_model
 
     class Lanes(types.Type):
         def __init__(self) -> None:
-            super().__init__(name=f"Lanes({count})")
+            super().__init__(name="Lanes")
 
     @register_model(Lanes)
     class _Model(models.PrimitiveModel):
@@ -183,6 +179,9 @@ def _intrinsic(result: Any, emit: Emit, count: int) -> Emit:
         3: lambda: intrinsic(lambda typing, a, b, c: (result(a, b, c), emit)),
         5: lambda: intrinsic(lambda typing, a, b, c, d, e: (result(a, b, c, d, e), emit)),
         6: lambda: intrinsic(lambda typing, a, b, c, d, e, f: (result(a, b, c, d, e, f), emit)),
+        9: lambda: intrinsic(
+            lambda typing, a, b, c, d, e, f, g, h, i: (result(a, b, c, d, e, f, g, h, i), emit)
+        ),
     }[count]()
 
 
@@ -256,16 +255,55 @@ def _mix(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return _lerp(builder, above, below, down)
 
 
+def _mix_rgb(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    """The same of a tile of four floats a pixel -> runs of 16 in three planes from out[o] on."""
+    from llvmlite import ir
+
+    tile, places, x, pitch, right, down, out, o, plane = args
+    pixel, word = ir.VectorType(ir.FloatType(), 4), ir.IntType(64)
+    quarters = []
+    for first in range(0, 16, 4):
+        corners: list[list[Any]] = [[], [], [], []]
+        for k in range(first, first + 4):
+            at = builder.add(x, x.type(k))
+            i = builder.load(_address_of(context, builder, signature.args[1], places, at, word))
+            beside = builder.add(i, i.type(4))
+            begins = (i, beside, builder.add(i, pitch), builder.add(beside, pitch))
+            for corner, begin in zip(corners, begins, strict=True):
+                found = _address_of(context, builder, signature.args[0], tile, begin, pixel)
+                corner.append(builder.load(found, align=4))
+        joined = [_one(builder, corner) for corner in corners]
+        order = [first + lane // 4 for lane in range(16)]
+        shares = [_shuffle(builder, share, share, order) for share in (right, down)]
+        above = _lerp(builder, joined[0], joined[1], shares[0])
+        below = _lerp(builder, joined[2], joined[3], shares[0])
+        quarters.append(_lerp(builder, above, below, shares[1]))
+    pairs = [_join(builder, quarters[:2]), _join(builder, quarters[2:])]
+    planes = [_shuffle(builder, pairs[0], pairs[1], list(range(k, 64, 4))) for k in range(3)]
+    return _store_runs(context, builder, signature.args[6], out, o, plane, planes)
+
+
+def _one(builder: Any, parts: list[Any]) -> Any:
+    """A power of two of equal vectors, one after the other, as one."""
+    while len(parts) > 1:
+        order = list(range(2 * parts[0].type.count))
+        parts = [_shuffle(builder, parts[k], parts[k + 1], order) for k in range(0, len(parts), 2)]
+    return parts[0]
+
+
 def _between(builder: Any, pairs: list[Any], share: Any) -> Any:
     """16 pairs of neighbours -> 16 values between them."""
-    count = 2
-    while len(pairs) > 1:
-        count *= 2
-        order = list(range(count))
-        pairs = [_shuffle(builder, pairs[k], pairs[k + 1], order) for k in range(0, len(pairs), 2)]
-    (both,) = pairs
+    both = _one(builder, pairs)
     near, far = (_shuffle(builder, both, both, list(range(k, 32, 2))) for k in (0, 1))
     return _lerp(builder, near, far, share)
+
+
+def _unit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    found = args[0]
+    for worse, bound in (("<", 0.0), (">", 1.0)):
+        edge = found.type([bound] * 16)
+        found = builder.select(builder.fcmp_ordered(worse, found, edge), edge, found)
+    return found
 
 
 def _mad(builder: Any, a: Any, b: Any, c: Any) -> Any:
@@ -278,20 +316,14 @@ def _lerp(builder: Any, a: Any, b: Any, t: Any) -> Any:
     return _mad(builder, t, builder.fsub(b, a), a)
 
 
-def _missing() -> dict[str, Any]:
-    """Without numba the kernels can be imported; calling them says what to install."""
-    return dict.fromkeys("load levels splat spread mul sub mad lerp store mix".split())
-
-
+NAMES = "load levels splat spread mul sub mad unit store mix".split()
+OTHERS = "turn weave3 weave4 stream3 mix_rgb bare fetch".split()
 try:
-    _four, _sixteen = _define(4), _define(16)
-    _others = _define_shuffles() | _define_addresses()
-except ImportError:
-    _four, _sixteen = _missing(), _missing()
-    _others = dict.fromkeys("turn weave3 weave4 part3 bare fetch".split())
+    _found = _define() | _define_shuffles() | _define_addresses()
+except ImportError:  # without numba the kernels can be imported; calling them says what to install
+    _found = dict.fromkeys([*NAMES, *OTHERS])
 
-load4, splat4, lerp4, store4 = (_four[name] for name in "load splat lerp store".split())
-load16, levels16, splat16, spread16, mul16, sub16, mad16, store16, mix16 = (
-    _sixteen[name] for name in "load levels splat spread mul sub mad store mix".split()
+load16, levels16, splat16, spread16, mul16, sub16, mad16, unit16, store16, mix16 = (
+    _found[name] for name in NAMES
 )
-turn16, weave3, weave4, part3, bare, fetch = _others.values()
+turn16, weave3, weave4, stream3, mix_rgb16, bare, fetch = (_found[name] for name in OTHERS)

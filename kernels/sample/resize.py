@@ -34,6 +34,7 @@ BLOCK = LANES * LANES
 STRIP = 512  # values of a row between the passes: 16 of them stay in a first-level cache of 48 KB
 PITCH = STRIP + LANES
 CACHE_LINE = 64  # bytes
+AHEAD = 8  # rows of the tile before a source row is needed, it is asked for
 RED, GREEN, BLUE = (np.float32(share) for share in GRAY)
 ZERO = np.float32(0)
 
@@ -64,13 +65,12 @@ def resize(pixels, first, shape, c, rows, columns, light, work, tile, layout):
     depth, height, width = np.int64(shape[2]), len(rows[0]), len(lo)
     at, stride, wide = first + left * depth, np.int64(shape[1]) * depth, (right - left) * depth
     unit = np.float32(1 / 255) if pixels.itemsize == 1 else np.float32(1 / 65535)
-    source = (bare(pixels), at, stride, wide, len(pixels), unit)
+    source = (bare(pixels), at, stride, wide, len(pixels), unit, CACHE_LINE // pixels.itemsize)
     over = (bare(lo), bare(columns[2]), left, width, most)
     vertical = (bare(rows[0]), bare(rows[1]), bare(rows[2]), height)
     lines, turned, blocks = bare(work[0]), bare(work[1]), bare(work[2])
     for top in range(0, height, LANES):
         many = min(LANES, height - top)
-        ahead(source, vertical, top, CACHE_LINE // pixels.itemsize)
         down(source, vertical, top, many, bare(light), len(light) > 0, lines, turned)
         for x in range(0, width, LANES):
             outputs = min(LANES, width - x)
@@ -82,24 +82,21 @@ def resize(pixels, first, shape, c, rows, columns, light, work, tile, layout):
 
 
 @jit
-def ahead(source, rows, top, step):
-    """Ask for the source rows of the next 16 rows of the tile; those of these 16 were."""
-    (pixels, at, stride, wide, _, _), (lo, count, _, height) = source, rows
-    first, last = top + LANES, min(top + 2 * LANES, height) - 1
-    if first > last:
+def ahead(pixels, at, stride, span, rows, o, step):
+    """Ask for the source rows of output o that the one before it did not need."""
+    lo, count, _, height = rows
+    if o >= height:
         return
-    begin, end = min(lo[first], lo[last]), max(lo[first] + count[first], lo[last] + count[last])
-    seen, known = lo[first - 1], lo[first - 1] + count[first - 1]
-    for y in range(begin, end):
-        if y < seen or y >= known:
-            for i in range(0, wide, step):
+    for y in range(lo[o], lo[o] + count[o]):
+        if y < lo[o - 1] or y >= lo[o - 1] + count[o - 1]:
+            for i in range(0, span, step):
                 fetch(pixels, at + y * stride + i)
 
 
 @jit
 def down(source, rows, top, many, light, by_table, lines, turned):
     """First pass, `many` rows of the tile: source rows, weighted, transposed -> (W * C, 16)."""
-    (pixels, at, stride, wide, end, unit), (lo, count, _, _) = source, rows
+    (pixels, at, stride, wide, end, unit, step), (lo, count, _, _) = source, rows
     last = np.int64(0)
     for y in range(top, top + many):
         last = max(last, lo[y] + count[y] - 1)
@@ -110,18 +107,19 @@ def down(source, rows, top, many, light, by_table, lines, turned):
         elif begin + last * stride + span + LANES > end:
             blend_last(pixels, begin, stride, rows, top, many, span, unit, lines)
         else:
-            blend(pixels, begin, stride, rows, top, many, span, unit, lines)
+            blend(pixels, begin, stride, rows, top, many, span, unit, lines, step)
         for i in range(0, span, LANES):
             turn16(lines, i, PITCH, turned, (x + i) * LANES, LANES)
 
 
 @jit
-def blend(pixels, at, stride, rows, top, many, span, unit, lines):
+def blend(pixels, at, stride, rows, top, many, span, unit, lines, step):
     """Whole blocks of 16, so up to 15 more pixels are read and written. Four taps a pass."""
     lo, count, weight, height = rows
     for y in range(many):
         o, line, n = top + y, y * PITCH, count[top + y]
         i = at + lo[o] * stride
+        ahead(pixels, at, stride, span, rows, o + AHEAD, step)
         if n <= 2:
             a, j = splat16(unit * weight[o]), i + (n - 1) * stride
             b = splat16(unit * weight[height + o] if n == 2 else ZERO)

@@ -9,15 +9,30 @@ import numpy as np
 
 from ..op import jit
 from .columns import ERASE_HEIGHT, ERASE_LEFT, ERASE_TOP, ERASE_WIDTH
-from .lanes import bare, load16, mul16, splat16, store16, sub16, weave3
+from .lanes import (
+    bare,
+    load16,
+    mad16,
+    mul16,
+    splat16,
+    store16,
+    stream3,
+    sub16,
+    unit16,
+    weave3,
+)
 from .resize import LANES
 
 F32, BF16, F16 = 0, 1, 2
+ZERO, WHOLE = np.float32(0), np.float32(1)
 
 
 @jit
-def store(image, row, c, region, size, mean, gain, value, kind, full, bits):
-    """Planes of `region` (top, left, B, D) -> one output, (S * S * K,) of `full` or `bits`."""
+def store(image, row, c, region, size, mean, gain, late, value, kind, full, bits, streamed):
+    """Planes of `region` (top, left, B, D) -> one output, (S * S * K,) of `full` or `bits`.
+
+    `late` is the colour that `tone.tone` left to do.
+    """
     top, left, height, width = region
     many, plane = len(mean), height * width if c == 3 else 0 * height
     level = (mean[0], mean[many // 2], mean[many - 1], gain[0], gain[many // 2], gain[many - 1])
@@ -25,9 +40,10 @@ def store(image, row, c, region, size, mean, gain, value, kind, full, bits):
         begin = ((top + y) * size + left) * many
         line, first = (bare(full), begin) if kind == F32 else (bare(value), 0 * begin)
         if many == 1:
-            normalise(bare(image), y * width, width, level, line, first)
+            normalise(bare(image), y * width, width, level, late, line, first)
         else:
-            normalise_rgb(bare(image), y * width, plane, width, level, line, first)
+            at = y * width
+            normalise_rgb(bare(image), at, plane, width, level, late, line, first, streamed)
         erased = top + y - row[ERASE_TOP]
         if 0 <= erased < row[ERASE_HEIGHT]:
             lo = first + max(row[ERASE_LEFT] - left, 0) * many
@@ -39,32 +55,50 @@ def store(image, row, c, region, size, mean, gain, value, kind, full, bits):
 
 
 @jit
-def normalise(image, at, width, level, out, first):
-    """One gray row, from image[at] on: (D,) -> (D,), (value - mean) * gain."""
-    mean, _, _, gain, _, _ = level
-    whole, m, g = width - width % LANES, splat16(mean), splat16(gain)
-    for x in range(0, whole, LANES):
-        store16(out, first + x, mul16(sub16(load16(image, at + x), m), g))
-    for x in range(whole, width):
-        out[first + x] = (image[at + x] - mean) * gain
+def finish16(image, at, late, mean, gain):
+    """16 values: coloured, less their mean, times their gain."""
+    b, c, more = late
+    light = unit16(mul16(load16(image, at), splat16(b)))
+    light = unit16(mad16(light, splat16(c), splat16(more)))
+    return mul16(sub16(light, splat16(mean)), splat16(gain))
 
 
 @jit
-def normalise_rgb(image, at, plane, width, level, out, first):
+def finish(light, late, mean, gain):
+    """One value, the same."""
+    b, c, more = late
+    light = min(max(light * b, ZERO), WHOLE)
+    return (min(max(light * c + more, ZERO), WHOLE) - mean) * gain
+
+
+@jit
+def normalise(image, at, width, level, late, out, first):
+    """One gray row, from image[at] on: (D,) -> (D,)."""
+    mean, _, _, gain, _, _ = level
+    whole = width - width % LANES
+    for x in range(0, whole, LANES):
+        store16(out, first + x, finish16(image, at + x, late, mean, gain))
+    for x in range(whole, width):
+        out[first + x] = finish(image[at + x], late, mean, gain)
+
+
+@jit
+def normalise_rgb(image, at, plane, width, level, late, out, first, streamed):
     """One row of three channels, `plane` values apart (0: of gray) -> (D * 3,)."""
     mean_r, mean_g, mean_b, gain_r, gain_g, gain_b = level
-    mr, mg, mb = splat16(mean_r), splat16(mean_g), splat16(mean_b)
-    gr, gg, gb = splat16(gain_r), splat16(gain_g), splat16(gain_b)
     whole, other, third = width - width % LANES, at + plane, at + 2 * plane
     for x in range(0, whole, LANES):
-        red = mul16(sub16(load16(image, at + x), mr), gr)
-        green = mul16(sub16(load16(image, other + x), mg), gg)
-        blue = mul16(sub16(load16(image, third + x), mb), gb)
-        weave3(out, first + 3 * x, red, green, blue)
+        red = finish16(image, at + x, late, mean_r, gain_r)
+        green = finish16(image, other + x, late, mean_g, gain_g)
+        blue = finish16(image, third + x, late, mean_b, gain_b)
+        if streamed:
+            stream3(out, first + 3 * x, red, green, blue)
+        else:
+            weave3(out, first + 3 * x, red, green, blue)
     for x in range(whole, width):
-        out[first + 3 * x] = (image[at + x] - mean_r) * gain_r
-        out[first + 3 * x + 1] = (image[other + x] - mean_g) * gain_g
-        out[first + 3 * x + 2] = (image[third + x] - mean_b) * gain_b
+        out[first + 3 * x] = finish(image[at + x], late, mean_r, gain_r)
+        out[first + 3 * x + 1] = finish(image[other + x], late, mean_g, gain_g)
+        out[first + 3 * x + 2] = finish(image[third + x], late, mean_b, gain_b)
 
 
 @jit

@@ -2,7 +2,8 @@
 
 Legend: c planes of n pixels each, (c * n,) float32 in [0, 1].
 
-A step whose factor is exactly one is left out; only rounding could tell. Logarithm and power are
+A step whose factor is exactly one is left out (only rounding could tell), and brightness and
+contrast are left to `store` where nothing comes after them. Logarithm and power are
 written out (Cephes' polynomials, within 2 units in the last place): calls of the C library do not
 vectorise: 161 us against 41 for the gamma of 50,176 pixels.
 """
@@ -30,6 +31,7 @@ from .columns import (
     STAIN_SHIFT,
     STAINED,
 )
+from .lanes import bare
 from .resize import BLUE, GREEN, RED
 
 F = np.float32
@@ -46,13 +48,23 @@ ZERO, HALF, WHOLE = F(0), F(0.5), F(1)
 
 @jit
 def tone(image, row, c, region, size, scratch):
-    """All steps that a row asks for. `region` (top, left, B, D) is what the planes show."""
-    n = region[2] * region[3]
+    """All steps that a row asks for. `region` (top, left, B, D) is what the planes show.
+
+    Returns a colour (`curve`) that is still to be given to each value: if it comes last, the pass
+    that stores the values does that too. Otherwise one that changes nothing.
+    """
+    n, late = region[2] * region[3], (WHOLE, WHOLE, ZERO)
     light = image[: c * n]
     if row[FLAGS] & STAINED and c == 3:
         stain(light[:n], light[n : 2 * n], light[2 * n :], row)
     if row[FLAGS] & COLOUR:
-        colour(light, n, row)
+        late = curve(light, n, row)
+        saturates = c == 3 and row[SATURATION] != ONE
+        if saturates or row[GAMMA] != ONE or row[NOISE]:
+            shade(light, late)
+            late = (WHOLE, WHOLE, ZERO)
+        if saturates:
+            saturate(light[:n], light[n : 2 * n], light[2 * n :], F(row[SATURATION]) * UNIT)
     if row[GAMMA] != ONE:
         power(light, F(row[GAMMA]) * UNIT)
     if row[NOISE]:
@@ -62,25 +74,26 @@ def tone(image, row, c, region, size, scratch):
             for channel in range(c):
                 begin = channel * n + y * region[3]
                 add(light[begin : begin + region[3]], scratch[first % 4 + channel :], c, row[NOISE])
+    return late
 
 
 @jit
-def colour(image, n, row):
-    """Brightness, contrast, saturation in torchvision's order."""
-    if row[BRIGHTNESS] != ONE:
-        scale(image, F(row[BRIGHTNESS]) * UNIT, ZERO)
-    if row[CONTRAST] != ONE:
-        contrast = F(row[CONTRAST]) * UNIT
-        scale(image, contrast, F((WHOLE - contrast) * mean_gray(image, n)))
-    if len(image) > n and row[SATURATION] != ONE:
-        saturate(image[:n], image[n : 2 * n], image[2 * n :], F(row[SATURATION]) * UNIT)
+def curve(image, n, row):
+    """Brightness, contrast and what contrast adds: light -> clamp(clamp(light * b) * c + a)."""
+    brightness, contrast = F(row[BRIGHTNESS]) * UNIT, F(row[CONTRAST]) * UNIT
+    if row[CONTRAST] == ONE:
+        return brightness, contrast, ZERO
+    more = F((WHOLE - contrast) * mean_gray(image, n, brightness))
+    return brightness, contrast, more
 
 
 @jit
-def scale(image, factor, shift):
-    """Clamp factor * image + shift to [0, 1]."""
+def shade(image, curve):
+    """Give every value a colour."""
+    brightness, contrast, more = curve
     for i in range(len(image)):
-        image[i] = min(max(image[i] * factor + shift, ZERO), WHOLE)
+        light = min(max(image[i] * brightness, ZERO), WHOLE)
+        image[i] = min(max(light * contrast + more, ZERO), WHOLE)
 
 
 @jit
@@ -95,22 +108,24 @@ def saturate(red, green, blue, keep):
 
 
 @jit
-def mean_gray(image, n):
-    """Mean gray of the planes."""
+def mean_gray(image, n, brightness):
+    """Mean gray of the planes, made so much brighter."""
+    light = bare(image)
     if len(image) == n:
-        return total(image) / n
-    red, green, blue = total(image[:n]), total(image[n : 2 * n]), total(image[2 * n :])
+        return total(light, 0, n, brightness) / n
+    red, green = total(light, 0, n, brightness), total(light, n, 2 * n, brightness)
+    blue = total(light, 2 * n, 3 * n, brightness)
     return (RED * red + GREEN * green + BLUE * blue) / n
 
 
 @jit
-def total(plane):
-    """The sum, in float64 over pieces of 512: 50,176 float32 addends lose 3 digits."""
+def total(light, begin, end, brightness):
+    """Their sum, in float64 over pieces of 512: 50,176 float32 addends lose 3 digits."""
     found = 0.0
-    for piece in range(0, len(plane), 512):
-        near, some = ZERO, plane[piece : min(piece + 512, len(plane))]
-        for i in range(len(some)):
-            near += some[i]
+    for piece in range(begin, end, 512):
+        near = ZERO
+        for i in range(piece, min(piece + 512, end)):
+            near += min(max(light[i] * brightness, ZERO), WHOLE)
         found += np.float64(near)
     return found
 

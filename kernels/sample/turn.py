@@ -36,7 +36,7 @@ from .columns import (
     YY,
     Q,
 )
-from .lanes import bare, lerp4, load4, load16, mix16, part3, splat4, store4, store16
+from .lanes import bare, load16, mix16, mix_rgb16, store16
 from .resize import LANES
 
 HALF = ONE // 2
@@ -116,7 +116,7 @@ def turn(tile, row, c, region, spline, image):
     """Read the tile at the row's positions -> image, planes of `region` (top, left, B, D)."""
     top, left, height, width = region
     u, v, place = np.empty((3, width + LANES), np.int64)
-    shares, four = np.empty(2 * (width + LANES), np.float32), np.empty(4 * width, np.float32)
+    shares = np.empty(2 * (width + LANES), np.float32)
     right, down = bare(shares), bare(shares[width + LANES :])
     flags, box_height, box_width = row[FLAGS], row[BOX_HEIGHT], row[BOX_WIDTH]
     step = 4 if c == 3 else 1
@@ -132,8 +132,8 @@ def turn(tile, row, c, region, spline, image):
         if c == 1:
             pick(bare(tile), bare(place), right, down, pitch, bare(image), at, width)
         else:
-            pick_rgb(bare(tile), bare(place), right, down, pitch, bare(four), width)
-            apart(bare(four), width, bare(image), at, height * width)
+            plane = height * width
+            pick_rgb(bare(tile), bare(place), right, down, pitch, bare(image), at, plane, width)
 
 
 @jit
@@ -164,25 +164,19 @@ def pick(tile, place, right, down, pitch, out, at, n):
 
 
 @jit
-def pick_rgb(tile, place, right, down, pitch, out, n):
-    """One row of four floats a pixel: a neighbour is one load."""
-    for x in range(n):
-        i, share = place[x], splat4(right[x])
-        above = lerp4(load4(tile, i), load4(tile, i + 4), share)
-        i += pitch
-        below = lerp4(load4(tile, i), load4(tile, i + 4), share)
-        store4(out, 4 * x, lerp4(above, below, splat4(down[x])))
-
-
-@jit
-def apart(four, n, out, at, plane):
-    """(n,4) -> n values of each of three planes."""
+def pick_rgb(tile, place, right, down, pitch, out, at, plane, n):
+    """One row of four floats a pixel -> three rows, `plane` values apart."""
     whole = n - n % LANES
     for x in range(0, whole, LANES):
-        part3(four, 4 * x, out, at + x, plane)
+        a, b = load16(right, x), load16(down, x)
+        mix_rgb16(tile, place, x, pitch, a, b, out, at + x, plane)
     for x in range(whole, n):
         for channel in range(3):
-            out[at + channel * plane + x] = four[4 * x + channel]
+            i = place[x] + channel
+            above = tile[i] + right[x] * (tile[i + 4] - tile[i])
+            i += pitch
+            below = tile[i] + right[x] * (tile[i + 4] - tile[i])
+            out[at + channel * plane + x] = above + down[x] * (below - above)
 
 
 @jit
