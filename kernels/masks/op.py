@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 
+from ..library import register
 from ..op import Op
 from ..points import check_rows
 from ..sample.columns import HEIGHT, LEFT, LONGEST, ONE, TOP, WIDTH, Q
@@ -16,6 +17,13 @@ from .reference import reference
 DTYPES = (torch.uint8, torch.uint16, torch.int32)
 
 
+def _empty(
+    labels: torch.Tensor, start: torch.Tensor, size: int, parts: int = 1, **_: object
+) -> torch.Tensor:
+    return labels.new_empty(start.shape[0] // parts, size, size)
+
+
+@register(_empty)
 def sample_masks(
     labels: torch.Tensor,
     start: torch.Tensor,
