@@ -200,7 +200,7 @@ def show_grains(row, out, ROOM: tl.constexpr):
 
 def test_positions_are_the_integers_of_the_reference(device):
     size = 37
-    rows = batch(dataclasses.replace(TURNED, elastic=0.06, translate=1.0), GRAYS * 4, size)[3]
+    rows = batch(dataclasses.replace(TURNED, elastic=0.03, translate=1.0), GRAYS * 4, size)[3]
     rows[1, p.XX : p.Y0 + 1] *= 30  # products beyond 2^31
     u, v = torch.zeros(2, len(rows), size, size, dtype=torch.int64, device=device)
     show_positions[(len(rows),)](rows.to(device), u, v, S=size, ROOM=64, STEPS=every.ALL)
