@@ -11,9 +11,10 @@ from __future__ import annotations
 import torch
 
 from ..library import register
-from ..masks.op import check_size, check_windows
+from ..masks.op import check_sources
 from ..op import Op
 from ..points import check_rows
+from ..sample.checks import check_size
 from ..sample.columns import LONGEST, ONE
 from .examples import polygon_examples, run_examples
 from .reference import reference_polygons, reference_runs
@@ -105,7 +106,7 @@ def runs_on_cpu(
     """Check the arguments, then call the numba back end."""
     from . import cpu
 
-    check_windows(shape, params)
+    check_sources(shape, params)
     _check_values(start, len(ends), image, params, regions)
     out, whole = _prepare(ends, start, image, params, regions, size, side)
     threads = torch.get_num_threads() if threads is None else threads
@@ -148,7 +149,7 @@ def polygons_on_cpu(
     """Check the arguments, then call the numba back end."""
     from . import cpu
 
-    check_windows(shape, params)
+    check_sources(shape, params)
     _check_values(start, len(rings) - 1, image, params, regions)
     _check_offsets("rings", rings, len(vertices))
     if len(vertices) and not (vertices.min() >= -1 and vertices.max() <= LONGEST + 1):
