@@ -23,6 +23,7 @@ from ..decoders.contract import AGREES, Decoder
 from ..decoders.decode import Unreadable, decode_frames
 from ..durable import sync as _sync
 from ..errors import DataError, StorageError
+from ..light import even_out
 from ..manifest import Manifest
 from ..sources import check_sources, load_all, prepare_levels
 from .layout import FORMAT, INDEX, Damaged, Pack, hash_content, hash_index, open_pack, spread
@@ -108,6 +109,7 @@ def _measure(manifest: Manifest, side: int, number: int) -> tuple[int, float] | 
     try:
         data = (manifest.root / manifest.files[number]).read_bytes()
         pixels = decode_frames(data, manifest.window, manifest.allow_phi)[0]
+        pixels = even_out(pixels, manifest.flatfield)
     except (Unreadable, OSError):  # whoever reads them all will say so
         return None
     size = sum(level.nbytes for level in prepare_levels(b"", pixels, side).levels)
