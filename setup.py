@@ -1,4 +1,6 @@
-"""Find the packages behind the links in foveate/; everything else is in pyproject.toml.
+"""Find the packages behind the links in foveate/, build the CUDA kernels where nvcc is there.
+
+Everything else is in pyproject.toml.
 
 `foveate/engine` is a link to `engine/`, and so on: the folders at the root are what people read,
 `foveate.engine` is what they import. A wheel and a source archive hold real files in their place.
@@ -11,6 +13,7 @@ import sys
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 FOLDERS = ("kernels", "dataloaders", "engine", "recipes")  # imports point left
@@ -38,6 +41,23 @@ def packages() -> list[str]:
     return found
 
 
+class BuildWithKernels(build_py):
+    """Copy the packages, then compile the CUDA kernels where nvcc is there.
+
+    An editable install runs from the checkout and compiles on first use.
+    """
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        sys.path.insert(0, str(ROOT))
+        from foveate.kernels.nvcc import prebuild
+        from foveate.kernels.sample.source import source
+
+        print("foveate:", prebuild([source()], Path(self.build_lib, "foveate/kernels/cubins")))
+
+
 if __name__ == "__main__":  # the build back end runs this file as __main__, tests import it
     check_links()
-    setup(packages=packages())
+    setup(packages=packages(), cmdclass={"build_py": BuildWithKernels})

@@ -41,6 +41,8 @@ class Manifest:
     """How gray values of DICOM files become levels: "full", "file" or (center, width)."""
     allow_phi: bool = False
     """Whether DICOM files that may name patients are read."""
+    flatfield: bool = False
+    """Whether uneven light is divided out of every image (gray ones; `light.even_out`)."""
     notes: tuple[str, ...] = ()
     """What a person should know about the files, in words for console and report."""
 
@@ -67,6 +69,8 @@ class Manifest:
         text = "".join(f"{name}\0{size}\0{changed}\n" for name, size, changed in rows)
         if self.window != "full":  # other levels are another pack
             text += f"window {self.window}\n"
+        if self.flatfield:
+            text += "flatfield\n"
         return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
     def members(self, part: str) -> np.ndarray:

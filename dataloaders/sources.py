@@ -15,6 +15,7 @@ import numpy as np
 from .decoders.contract import Decoder
 from .decoders.decode import PIXELS, Unreadable, decode_frames
 from .errors import DataError
+from .light import even_out
 from .manifest import Manifest
 from .pack.checksum import crc32
 from .pack.layout import Pack, pyramid, spread
@@ -54,7 +55,8 @@ def load_file(manifest: Manifest, rows: range, side: int = 0) -> list[Loaded]:
         places = manifest.frame[rows].tolist() if len(manifest.frame) else [0]
         if max(places) >= len(frames):
             raise Unreadable(f"{len(frames)} frames where the listing has more")
-        return [prepare_levels(digest, frames[place], side) for place in places]
+        even = [even_out(frames[place], manifest.flatfield) for place in places]
+        return [prepare_levels(digest, pixels, side) for pixels in even]
     except Unreadable as error:
         return [Loaded(digest, reason=str(error)) for _ in rows]
 
@@ -125,8 +127,15 @@ def load_together(
             loaded.append(Loaded(digest, reason=one.reason))
         else:
             pixels = one.pixels if isinstance(one.pixels, np.ndarray) else one.pixels.cpu().numpy()
-            loaded.append(prepare_levels(digest, pixels, side))
+            loaded.append(_prepare_even(digest, pixels, side, manifest.flatfield))
     return loaded
+
+
+def _prepare_even(digest: bytes, pixels: np.ndarray, side: int, flatfield: bool) -> Loaded:
+    try:
+        return prepare_levels(digest, even_out(pixels, flatfield), side)
+    except Unreadable as error:
+        return Loaded(digest, reason=str(error))
 
 
 def load_all(

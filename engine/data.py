@@ -40,6 +40,9 @@ class Data:
     std: tuple[float, ...] = (0.25,)
     reduce: int = 0
     """Shorter side in pixels at which images are kept after decoding; 0 keeps their full size."""
+    flatfield: bool = False
+    """Phase contrast: divide each gray image by the median of the 75 x 75 pixels around, before it
+    is stored, as LIVECell's authors do. 27 ms of one core for 704 x 520 pixels."""
     feed: Literal["auto", "pack", "resident", "stream"] = "auto"
     """Where pixels wait: a memory-mapped pack, memory, or the files. Changes no number of a run."""
     decoder: Literal["cpu", "dali", "dali-mixed", "nvjpeg"] = "cpu"

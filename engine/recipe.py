@@ -183,6 +183,8 @@ def identity(recipe: Recipe) -> dict[str, Any]:
     facts["data"] |= {"table_sha256": hash_table(expand(table))} if table else {}
     if recipe.data.decoder in ("cpu", "dali"):  # their pixels are the same
         del facts["data"]["decoder"]
+    if not recipe.data.flatfield:
+        del facts["data"]["flatfield"]
     if recipe.data.voi == "full":
         del facts["data"]["voi"], facts["data"]["window"]
     facts["task"] = recipe.task.identity()

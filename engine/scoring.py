@@ -18,6 +18,7 @@ from ..dataloaders.feed.feed import Feed
 from ..dataloaders.feed.members import Members
 from ..dataloaders.feed.store import Packed
 from ..dataloaders.folder import IMAGES
+from ..dataloaders.light import even_out
 from ..dataloaders.pack.build import pack_arrays
 from .failure import RecipeError
 from .models.library import hash_weights
@@ -126,6 +127,7 @@ def _predict(trainer: Trainer, files: list[Path]) -> list[dict[str, Any]]:
     for file in files:
         try:  # nothing of a header is kept or said, so patients may be named here
             frames = decode_frames(file.read_bytes(), window, allow_phi=True)
+            frames = [even_out(frame, trainer.recipe.data.flatfield) for frame in frames]
         except (Unreadable, OSError) as error:
             answers.append({"path": str(file), "error": f"cannot be read: {error}"})
             continue

@@ -1,7 +1,8 @@
 """CUDA C++ text to a kernel that runs: compiled once per kind of card, launched on a stream.
 
-NVRTC comes with torch's CUDA wheels; nvcc is asked where it does not. Machine code is kept under
-FOVEATE_CACHE (default ~/.cache/foveate), in files named by text, architecture and compiler.
+A package that was built beside nvcc carries the machine code. Otherwise NVRTC compiles, which comes
+with torch's CUDA wheels; nvcc is asked where it does not. Machine code is kept under FOVEATE_CACHE
+(default ~/.cache/foveate), in files named by text, architecture and compiler.
 """
 
 from __future__ import annotations
@@ -11,34 +12,20 @@ import functools
 import glob
 import hashlib
 import os
-import re
-import shutil
-import subprocess
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-OPTIONS = ("-std=c++17",)
+from .nvcc import OPTIONS, Compiler, name_code, nvcc
+
+BUILT = Path(__file__).with_name("cubins")  # in an installed package, where nvcc was there
 MISSING = (
     "the CUDA back end needs a compiler and found neither NVRTC nor nvcc:"
     " pip install nvidia-cuda-nvrtc (nvidia-cuda-nvrtc-cu12 for CUDA 12), or put nvcc on PATH"
 )
-
-
-@dataclass(frozen=True)
-class Compiler:
-    """One way from text to machine code."""
-
-    name: str
-    """With its version: part of the name of what is kept."""
-    supported: tuple[int, ...]
-    """Compute capabilities, 90 for 9.0, rising."""
-    build: Callable[[str, str], bytes]
-    """(text, `sm_90` for machine code or `compute_90` for PTX) -> code. RuntimeError with a log."""
 
 
 def compilers() -> list[Compiler]:
@@ -104,39 +91,6 @@ def _nvrtc_ok(library: ctypes.CDLL, code: int) -> None:
         raise RuntimeError(f"NVRTC: {library.nvrtcGetErrorString(code).decode()}")
 
 
-@functools.cache
-def nvcc() -> Compiler | None:
-    """The compiler of the CUDA toolkit, if it is on PATH or under CUDA_HOME; else None."""
-    home = os.environ.get("CUDA_HOME")
-    program = shutil.which("nvcc") or (shutil.which("nvcc", path=f"{home}/bin") if home else None)
-    if program is None:
-        return None
-    try:
-        version = _run([program, "--version"])
-        archs = re.findall(r"compute_(\d+)$", _run([program, "--list-gpu-arch"]), re.M)
-    except (OSError, RuntimeError):
-        return None
-    found = re.search(r"V([\d.]+)", version)
-    build = functools.partial(_build_nvcc, program)
-    return Compiler(f"nvcc {found[1] if found else ''}", tuple(sorted(map(int, archs))), build)
-
-
-def _build_nvcc(program: str, text: str, arch: str) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="foveate-nvcc-") as folder:
-        path, out = Path(folder, "kernel.cu"), Path(folder, "code")
-        path.write_text(text, encoding="utf-8")
-        kind = "-cubin" if arch.startswith("sm_") else "-ptx"
-        _run([program, kind, f"-arch={arch}", *OPTIONS, "-o", str(out), str(path)])
-        return out.read_bytes()
-
-
-def _run(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}:\n{done.stdout}{done.stderr}")
-    return done.stdout
-
-
 def choose_arch(capability: int, compiler: Compiler) -> str:
     """What to build for a card, 86 for 8.6: `sm_86`, or PTX for the driver if the card is newer.
 
@@ -154,10 +108,12 @@ def choose_arch(capability: int, compiler: Compiler) -> str:
 
 
 def make_code(text: str, capability: int) -> bytes:
-    """Machine code or PTX for a card, from the cache or compiled (about a second).
+    """Machine code or PTX for a card: from the package, from the cache or compiled (a second).
 
     ImportError if there is no compiler, RuntimeError with its log if it refuses.
     """
+    if (built := _find_built(text, capability)) is not None:
+        return built
     found = compilers()
     if not found:
         raise ImportError(MISSING)
@@ -172,6 +128,15 @@ def make_code(text: str, capability: int) -> bytes:
     if kept is not None:
         _keep(code, kept)
     return code
+
+
+def _find_built(text: str, capability: int) -> bytes | None:
+    """What `setup.py` built of exactly this text, for this card or an earlier minor version."""
+    major = (torch.version.cuda or "").split(".")[0]
+    for arch in range(capability, capability // 10 * 10 - 1, -1):
+        if (path := BUILT / name_code(text, major, arch)).is_file():
+            return path.read_bytes()
+    return None
 
 
 def _keep(code: bytes, path: Path) -> None:

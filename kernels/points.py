@@ -7,8 +7,8 @@ Points are continuous: pixel i covers [i, i+1). Rows are *full-resolution* rows,
 is inverted in float64 and the displacement is undone by Newton's method. Its plain fixed-point
 iteration shrinks an error by up to 0.96 a round at the largest `elastic` and diverges once `scale`
 enlarges; Newton's leaves less than 1e-9 pixels, the strongest bend included, where the bent grid
-does not fold. Where it does (elastic 0.06 with a scale of 4 and more) one point in 1,000 has no
-place, and up to 0.2 pixels are left.
+does not fold. No `Augment` can fold it; in rows made otherwise (`bend` by 0.06 * S with a scale of
+4 and more) one point in 1,000 has no place, and up to 0.2 pixels are left.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ def _unbend(
 ) -> torch.Tensor:
     """Solve affine(q) + displacement(q) = goal from q = start: (M,2) pixel centres -> (M,2).
 
-    Returns the best q seen. Where the grid folds (elastic with a large scale) there are several,
+    Returns the best q seen. Where the grid folds (which no `Augment` does) there are several,
     or the way to one is barred; `residual` tells.
     """
     matrix, offset = (each[image] for each in matrices(params))

@@ -3,8 +3,8 @@
 Optical density is unmixed by the matrix of Ruifrok and Johnston (Anal. Quant. Cytol. Histol. 23,
 2001), the amount of each stain is multiplied by a factor near 1 and moved a little, and density
 is mixed again (Tellez et al., IEEE Trans. Med. Imaging 37, 2018). All of it is one 3 x 3 matrix
-and a shift of density, so `sample` needs no more than these. Amounts below 0 stay, where
-scikit-image's `separate_stains` cuts them off.
+and a shift of density, so `sample` needs no more than these: numbers of its rows, made on the host,
+and no operation of torch. Amounts below 0 stay, where scikit-image's `separate_stains` cuts them.
 
 Legend: N images, P columns (`sample/columns.py`).
 """

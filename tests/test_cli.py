@@ -148,6 +148,7 @@ MISTAKES = [
     ("plan oct2017 --size 16", 10, r"size is .*32"),
     ("plan oct2017 --schedule.sizes 96 128", 10, r"schedule.shares is .* one share for each"),
     ("plan oct2017 --augment.area 1 .5", 10, r"augment.area must be \(low, high\)"),
+    ("plan oct2017 --augment.elastic .06 --augment.scale 1 8", 10, r"augment.elastic .* can fold"),
     ("plan oct2017 --data.mean 1 2", 10, r"data.mean has 2 values"),
     ("plan oct2017:quickstart --keep best", 10, r"keep is best, but nothing is held out"),
     ("plan oct2017 --task.model resnet5", 10, r"did you mean 'resnet50'\?"),

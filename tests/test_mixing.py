@@ -144,3 +144,17 @@ def test_the_sheet_of_samples_says_what_was_mixed(root, monkeypatch, tmp_path):
     share = raw.params[:, p.SHARE] / p.ONE
     for name, kept in zip(shown["names"][4:], share.tolist(), strict=True):
         assert (kept == 1) == ("%" not in name) and (kept == 1 or name.startswith(f"{kept:.0%}"))
+
+
+def test_the_sheet_of_samples_shows_the_mean_where_something_was_erased(
+    root, monkeypatch, tmp_path
+):
+    shown = []
+    monkeypatch.setattr(evidence, "write_sheet", lambda *args, **_: shown.append(args[1]))
+    data = replace(small_recipe(root).data, mean=(0.3,), std=(0.2,))
+    trainer, prepared = make(root, monkeypatch, augment=Augment(erase=1.0), data=data)
+    feed = prepared.feed("train", trainer.recipe)
+    evidence.show_samples(tmp_path, trainer, feed)
+    batch = trainer.prepare(feed.train(0, 8, 32))
+    erased = (batch.image[:, 0] == 0).numpy()
+    assert erased.mean() > 0.02 and set(shown[0][erased].tolist()) == {round(0.3 * 255)}

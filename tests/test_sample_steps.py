@@ -51,7 +51,7 @@ def read_by_torch(tile, row, size, border):
 @pytest.mark.parametrize("border", MODES)
 def test_letterbox_affine_bend_and_border_are_grid_samples(border, turned, elastic):
     batch, size = scans(SHAPES * 2), 47
-    wild = {"rotate": 180.0, "scale": (0.2, 2.0), "shear": 40.0, "translate": 0.5}
+    wild = {"rotate": 180.0, "scale": (0.2, 1.3), "shear": 20.0, "translate": 0.5}
     augment = Augment(
         fit="letterbox", border=border, fill=0.3, flip=0.5, flip_vertical=0.5, elastic=elastic,
         **(wild if turned else {}),

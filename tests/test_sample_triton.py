@@ -22,7 +22,7 @@ from foveate.kernels.sample import steps as every
 from foveate.kernels.sample import triton_colour, triton_light
 from foveate.kernels.sample.augment import Augment
 from foveate.kernels.sample.examples import EVERYTHING, IMAGENET, examples, scans
-from foveate.kernels.sample.op import SAMPLE, sample
+from foveate.kernels.sample.op import SAMPLE
 from foveate.kernels.sample.params import resolve
 from foveate.kernels.sample.reference import noise, positions, reference, taps
 
@@ -200,7 +200,7 @@ def show_grains(row, out, ROOM: tl.constexpr):
 
 def test_positions_are_the_integers_of_the_reference(device):
     size = 37
-    rows = batch(dataclasses.replace(TURNED, elastic=0.06, translate=1.0), GRAYS * 4, size)[3]
+    rows = batch(dataclasses.replace(TURNED, elastic=0.03, translate=1.0), GRAYS * 4, size)[3]
     rows[1, p.XX : p.Y0 + 1] *= 30  # products beyond 2^31
     u, v = torch.zeros(2, len(rows), size, size, dtype=torch.int64, device=device)
     show_positions[(len(rows),)](rows.to(device), u, v, S=size, ROOM=64, STEPS=every.ALL)
@@ -246,34 +246,6 @@ def test_noise_is_the_integers_of_the_reference(device):
         show_grains[(1,)](row.to(device), out, ROOM=32)
         theirs = noise(row.tolist(), (32, 32)) * p.NOISE_SD
         assert np.array_equal(out.cpu(), np.rint(theirs))
-
-
-def test_torch_compile_sees_one_operation_and_no_graph_break():
-    args = batch(EVERYTHING, GRAYS, 12)
-    how = {"size": 12, "channels": 3, "steps": every.possible(EVERYTHING), **RAW[3]}
-
-    def step(*images):
-        return sample(*images, dtype=torch.bfloat16, **how).float().mean(dim=(1, 2, 3)) * 2
-
-    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
-    assert torch.equal(compiled(*args), step(*args))
-
-    def into(out, *images):
-        sample(*images, out=out, **how)
-        return out + 1
-
-    out = torch.zeros(3, 12, 12, 3).permute(0, 3, 1, 2)
-    theirs = sample(*args, **how)
-    ours = torch.compile(into, fullgraph=True, backend="aot_eager")(out, *args)
-    assert torch.equal(ours, theirs + 1) and torch.equal(out, theirs)
-
-
-def test_the_operation_is_well_formed_for_torch():
-    pixels, start, shape, rows = batch(EVERYTHING, GRAYS, 12)
-    given = (pixels, start, shape, rows, None, 12, 1, [0.0], [1.0])
-    torch.library.opcheck(torch.ops.foveate.sample, (*given, torch.float32, 1, None, None))
-    out = torch.zeros(3, 12, 12, 1).permute(0, 3, 1, 2)
-    torch.library.opcheck(torch.ops.foveate.sample_into, (*given, 1, None, None, out))
 
 
 def test_the_choice_of_a_back_end_is_logged_once_and_can_be_asked_for(monkeypatch, caplog):

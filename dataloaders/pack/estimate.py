@@ -11,6 +11,7 @@ import numpy as np
 from ...kernels.shrink import shrunk
 from ..decoders.decode import Unreadable, decode_frames
 from ..decoders.header import jpeg_header
+from ..light import even_out
 from ..manifest import Manifest
 from ..sources import prepare_levels
 from .layout import halvings, spread
@@ -36,6 +37,7 @@ def _measure(manifest: Manifest, side: int, number: int) -> tuple[int, float] | 
     try:
         data = (manifest.root / manifest.files[number]).read_bytes()
         pixels = decode_frames(data, manifest.window, manifest.allow_phi)[0]
+        pixels = even_out(pixels, manifest.flatfield)
     except (Unreadable, OSError):  # whoever reads them all will say so
         return None
     size = sum(level.nbytes for level in prepare_levels(b"", pixels, side).levels)

@@ -40,7 +40,8 @@ def show_samples(folder: Path, trainer: Trainer, feed: Feed) -> None:
     groups = range(-(-count // plan.micro))  # whole ones: images are mixed within theirs
     batches = [feed.train(*plan.stretch(0, group), size) for group in groups]
     channels = max(_depth(batch) for batch in batches)
-    pictures = np.concatenate([_pictures(batch, channels) for batch in batches])[:count]
+    mean = trainer.recipe.data.mean
+    pictures = np.concatenate([_pictures(batch, channels, mean) for batch in batches])[:count]
     names = [name for batch in batches for name in _names(batch, trainer.task.classes)][:count]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_sheet(path, pictures, names, columns=8)
@@ -73,7 +74,8 @@ def show_wrong(folder: Path, split: str, trainer: Trainer, prepared: Prepared, r
         f"{prepared.store.sha256[n].tobytes().hex()[:8]}"
         for i, n in zip(worst.tolist(), numbers.tolist(), strict=True)
     ]
-    write_sheet(path, _pictures(batch, _depth(batch)), captions, columns=8)
+    pictures = _pictures(batch, _depth(batch), trainer.recipe.data.mean)
+    write_sheet(path, pictures, captions, columns=8)
 
 
 def _find(feed: Feed, numbers: Tensor, size: int) -> Batch:
@@ -102,8 +104,13 @@ def _depth(batch: Batch) -> int:
     return int(batch.shape[:, 2].max())
 
 
-def _pictures(batch: Batch, channels: int) -> np.ndarray:
-    """(N,S,S) or (N,S,S,3) uint8 of what the kernels make of a batch, before normalisation."""
+def _pictures(batch: Batch, channels: int, mean: tuple[float, ...]) -> np.ndarray:
+    """(N,S,S) or (N,S,S,3) uint8 of what the kernels make of a batch, the normalisation undone.
+
+    What is erased becomes 0 after `mean` is taken off, so that is taken off and put back.
+    """
+    if len(mean) != channels:  # gray images for a model of three channels, or one mean for three
+        mean = (sum(mean) / len(mean),) * channels
     mixing, batch = is_mixed(batch), batch.to(batch.pixels.device)
     image = sample(
         batch.pixels,
@@ -112,10 +119,11 @@ def _pictures(batch: Batch, channels: int) -> np.ndarray:
         batch.params,
         size=batch.size,
         channels=channels,
-        mean=(0.0,) * channels,
+        mean=mean,
         std=(1.0,) * channels,
     )
     if mixing:
         image = mix(image, batch.params)
+    image = image + torch.tensor(mean, device=image.device)[:, None, None]
     levels = (image * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return levels[..., 0] if channels == 1 else levels

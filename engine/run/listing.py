@@ -107,6 +107,7 @@ def list_data(recipe: Recipe, console: Console) -> Listing:
         allow_phi=data.allow_phi,
         cache=cache_folder(),
     )
+    manifest = replace(manifest, flatfield=data.flatfield)
     table = read_table(expand(data.table)) if data.table else None
     manifest = table.apply_groups(manifest) if table else manifest
     _check_use(data, manifest, table)

@@ -10,7 +10,8 @@ Light that falls to 0.65 in the corners is even to 7 % afterwards, to 3 % more t
 from the edge (a made-up vignette). 704 x 520 pixels take 27 ms of one core.
 
 It works on whole images, once each, before they are packed, cut or made smaller: as `shrink`, a
-function of a numpy image that a source calls after decoding.
+function of a numpy image that a source calls after decoding, on the host: no operation of torch.
+`background_on_card` alone is one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from ..library import register
 
 SIDE = 75
 HALO = (70 / 128, 180 / 128)  # of the level
@@ -70,6 +73,11 @@ def reference(
     return out
 
 
+def _empty(levels: torch.Tensor, **_: object) -> torch.Tensor:
+    return torch.empty_like(levels, memory_format=torch.contiguous_format)
+
+
+@register(_empty)
 def background_on_card(levels: torch.Tensor, side: int = SIDE) -> torch.Tensor:
     """(N,H,W) uint8 on any device -> (N,H,W) uint8, the bits of the CPU's sliding median.
 

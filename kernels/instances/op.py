@@ -10,21 +10,32 @@ from __future__ import annotations
 
 import torch
 
-from ..masks.op import check_size, check_windows
+from ..library import register
+from ..masks.op import check_sources
 from ..op import Op
 from ..points import check_rows
+from ..sample.checks import check_size
 from ..sample.columns import LONGEST, ONE
 from .examples import polygon_examples, run_examples
 from .reference import reference_polygons, reference_runs
 
 
 def end_runs(counts: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
-    """COCO run lengths (E,) of any integers, (M+1,) -> where each run ends, (E,) int32."""
+    """COCO run lengths (E,) of any integers, (M+1,) -> where each run ends, (E,) int32.
+
+    Plain torch with shapes known beforehand: torch.compile reads it, and no device is waited for.
+    """
     total = torch.cat([counts.new_zeros(1, dtype=torch.int64), counts.long().cumsum(0)])
-    before = total[start[:-1]].repeat_interleave(start.diff())
-    return (total[1:] - before).int()
+    run = torch.arange(len(counts), device=counts.device)
+    own = torch.searchsorted(start, run, right=True) - 1
+    return (total[1:] - total[start[own]]).int()
 
 
+def _empty(regions: torch.Tensor, side: int, **_: object) -> torch.Tensor:
+    return regions.new_empty((regions.shape[0], side, side), dtype=torch.uint8)
+
+
+@register(_empty)
 def draw_runs(
     ends: torch.Tensor,
     start: torch.Tensor,
@@ -51,6 +62,7 @@ def draw_runs(
     )
 
 
+@register(_empty)
 def draw_polygons(
     vertices: torch.Tensor,
     rings: torch.Tensor,
@@ -94,7 +106,7 @@ def runs_on_cpu(
     """Check the arguments, then call the numba back end."""
     from . import cpu
 
-    check_windows(shape, params)
+    check_sources(shape, params)
     _check_values(start, len(ends), image, params, regions)
     out, whole = _prepare(ends, start, image, params, regions, size, side)
     threads = torch.get_num_threads() if threads is None else threads
@@ -137,7 +149,7 @@ def polygons_on_cpu(
     """Check the arguments, then call the numba back end."""
     from . import cpu
 
-    check_windows(shape, params)
+    check_sources(shape, params)
     _check_values(start, len(rings) - 1, image, params, regions)
     _check_offsets("rings", rings, len(vertices))
     if len(vertices) and not (vertices.min() >= -1 and vertices.max() <= LONGEST + 1):

@@ -14,7 +14,7 @@ from ..sample.params import plain, resolve
 
 ANYWHERE = Augment(
     area=(0.2, 1.0), ratio=(0.75, 4 / 3), flip=0.5, flip_vertical=0.5, rotate=180.0,
-    scale=(0.5, 2.0), shear=30.0, translate=0.3, elastic=0.06, elastic_chance=0.7, fit="letterbox",
+    scale=(0.5, 2.0), shear=30.0, translate=0.3, elastic=0.03, elastic_chance=0.7, fit="letterbox",
 )  # fmt: skip
 EDGED = Augment(rotate=90.0, scale=(0.3, 0.6), flip=0.5, flip_vertical=0.5, border="edge")
 MIRRORED = Augment(rotate=90.0, scale=(0.2, 0.6), flip=0.5, flip_vertical=0.5, border="reflect")

@@ -7,15 +7,23 @@ from __future__ import annotations
 
 import torch
 
+from ..library import register
 from ..op import Op
 from ..points import check_rows
-from ..sample.columns import HEIGHT, LEFT, LONGEST, ONE, TOP, WIDTH, Q
+from ..sample.checks import check_extent, check_parts, check_size, check_windows
 from .examples import examples
 from .reference import reference
 
 DTYPES = (torch.uint8, torch.uint16, torch.int32)
 
 
+def _empty(
+    labels: torch.Tensor, start: torch.Tensor, size: int, parts: int = 1, **_: object
+) -> torch.Tensor:
+    return labels.new_empty(start.shape[0] // parts, size, size)
+
+
+@register(_empty)
 def sample_masks(
     labels: torch.Tensor,
     start: torch.Tensor,
@@ -107,46 +115,29 @@ def make_out(
     info = torch.iinfo(labels.dtype)
     if not info.min <= outside <= info.max:
         raise ValueError(f"outside must be {info.min} to {info.max}, got {outside}")
-    if parts < 1 or len(params) % parts:
-        raise ValueError(f"parts must divide the {len(params)} rows, got {parts}")
-    place = (len(params) // parts, size, size)
+    place = (check_parts(parts, len(params)), size, size)
     return torch.full(place, outside, dtype=labels.dtype, device=labels.device)
-
-
-def check_size(name: str, size: int) -> None:
-    """ValueError unless a side is 1 to 16,383 pixels."""
-    if not 1 <= size <= LONGEST // 2:
-        raise ValueError(f"{name} must be 1 to {LONGEST // 2} pixels, got {size}")
 
 
 def check_maps(
     labels: torch.Tensor, start: torch.Tensor, shape: torch.Tensor, params: torch.Tensor
 ) -> None:
     """ValueError unless every map lies inside `labels` and every window inside its map."""
-    check_windows(shape, params)
+    check_sources(shape, params)
     if tuple(start.shape) != (len(params),) or start.dtype != torch.int64:
         got = f"{tuple(start.shape)} of {start.dtype}"
         raise ValueError(f"start must be ({len(params)},) of int64, got {got}")
-    ends = start + shape[:, :2].long().prod(dim=1)
-    if len(start) and (start.min() < 0 or ends.max() > labels.numel()):
-        raise ValueError(f"start and shape reach outside the {labels.numel()} labels there are")
+    check_extent("labels", labels, start, shape[:, :2])
 
 
-def check_windows(shape: torch.Tensor, params: torch.Tensor) -> None:
+def check_sources(shape: torch.Tensor, params: torch.Tensor) -> None:
     """ValueError unless `shape` (N,2 or 3) int32 fits `params` (N,P) and holds their windows."""
     check_rows(params)
     fits = shape.ndim == 2 and shape.shape[1] in (2, 3) and len(shape) == len(params)
     if not fits or shape.dtype != torch.int32:
         got = f"{tuple(shape.shape)} of {shape.dtype}"
         raise ValueError(f"shape must be ({len(params)}, 2 or 3) of int32, got {got}")
-    if not len(shape):
-        return
-    sides = shape[:, :2].long()
-    if sides.min() < 1 or sides.max() > LONGEST:
-        raise ValueError(f"shape[:, :2] must be 1 to {LONGEST} pixels")
-    corner, window = params[:, [TOP, LEFT]].long(), params[:, [HEIGHT, WIDTH]].long()
-    if corner.min() < 0 or window.min() < 1 or (corner + window - (sides << Q)).max() >= ONE:
-        raise ValueError("a window in params reaches outside its image")
+    check_windows(shape, params)
 
 
 MASKS = Op(

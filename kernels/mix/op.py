@@ -15,12 +15,18 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from ..library import register
 from ..op import Example, Op
 from ..sample.checks import DTYPES, names
 from ..sample.columns import COLUMNS, MIX_HEIGHT, MIX_LEFT, MIX_TOP, MIX_WIDTH, ONE, PARTNER, SHARE
 from .pair import partners
 
 
+def _empty(images: torch.Tensor, dtype: torch.dtype | None = None, **_: object) -> torch.Tensor:
+    return torch.empty_like(images, dtype=dtype, memory_format=torch.channels_last)
+
+
+@register(_empty)
 def mix(
     images: torch.Tensor,
     rows: torch.Tensor,

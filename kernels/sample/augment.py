@@ -90,6 +90,7 @@ class Augment:
             if not (pair and 0 < value[0] <= value[1] <= most):
                 ends = f"(low, high) with 0 < low <= high <= {most:g}"
                 raise ValueError(f"{name} must be {ends}, got {value!r}")
+        _check_fold(self)
 
 
 NAMES = {"fit": ("squash", "crop", "letterbox"), "border": ("constant", "edge", "reflect")}
@@ -101,6 +102,34 @@ MOST = {
     "noise_chance": 1.0, "erase": 1.0, "mixup": 32.0, "cutmix": 32.0, "mix_chance": 1.0,
 }  # fmt: skip
 RANGES = {"area": 1.0, "ratio": 1000.0, "scale": 16.0, "erase_area": 1.0, "erase_ratio": 1000.0}
+
+# A picture folds where two of its places come to lie on one: where the derivative of positions,
+# the affine's plus the displacement's, has no inverse. No control point moves by more than
+# elastic * S, and a cell is S / 4 wide. The cubic B-spline changes along x by -(1-t)^2 / 2,
+# (3t^2 - 4t) / 2, (1 + 2t - 3t^2) / 2 and t^2 / 2 times its four points, t the place in the cell:
+# 1 + 2t - 2t^2 <= 3/2 in all, if signs are the worst. Across, weights are positive and sum to 1. So
+# x changes by at most 3/2 * elastic * S / (S / 4) = 6 * elastic, in any other direction as well, y
+# by as much, and both together by 6 * sqrt(2) * elastic for a step of 1 output pixel. The affine
+# goes from output to tile: it undoes turn, shear and scale, so it takes that step at least as far
+# as 1 / (scale * stretch), `stretch` the most that the shear lengthens. While that is more, the
+# sum is 0 for no step. With a turn of 45 degrees and no shear the limit is reached.
+STEEPEST = 6 * math.sqrt(2)
+
+
+def _check_fold(augment: Augment) -> None:
+    """ValueError if `elastic` and the affine may fold the picture between them."""
+    slant = math.tan(math.radians(augment.shear))
+    stretch = ((slant + math.sqrt(slant * slant + 4)) / 2) ** 2  # of [[1, -t], [-t, 1 + t * t]]
+    elastic, most = augment.elastic, augment.scale[1]
+    both = augment.elastic_chance > 0 and augment.affine_chance > 0
+    if not both or STEEPEST * elastic * most * stretch < 1:
+        return
+    bend, zoom = 0.999 / (STEEPEST * most * stretch), 0.999 / (STEEPEST * elastic * stretch)
+    raise ValueError(
+        f"elastic {elastic:g} with scale up to {most:g} and shear {augment.shear:g} can fold the"
+        f" picture; give elastic of at most {math.floor(bend * 1e4) / 1e4:g}, or scale up to"
+        f" {math.floor(zoom * 100) / 100:g}, or less shear"
+    )
 
 
 def _number(value: object) -> bool:

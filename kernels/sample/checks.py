@@ -56,8 +56,7 @@ def check_call(
     check_levels(channels, mean, std)
     check_table(table, pixels)
     outputs = check_parts(parts, len(start))
-    if not 1 <= size <= LONGEST // 2:
-        raise ValueError(f"size must be 1 to {LONGEST // 2} pixels, got {size}")
+    check_size("size", size)
     if out is None:
         if dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {names(DTYPES)}, got {dtype}")
@@ -76,13 +75,33 @@ def check_images(
     check_layout(pixels, start, shape, params)
     if len(start) == 0:
         return
-    depth, sides = shape[:, 2].long(), shape[:, :2].long()
+    depth = shape[:, 2].long()
     if not bool(((depth == 1) | (depth == 3)).all()):
         raise ValueError("shape[:, 2] must be 1 or 3 channels")
+    check_windows(shape, params)
+    check_extent("pixels", pixels, start, shape)
+
+
+def check_size(name: str, size: int) -> None:
+    """ValueError unless a side is 1 to 16,383 pixels."""
+    if not 1 <= size <= LONGEST // 2:
+        raise ValueError(f"{name} must be 1 to {LONGEST // 2} pixels, got {size}")
+
+
+def check_extent(name: str, flat: torch.Tensor, start: torch.Tensor, shape: torch.Tensor) -> None:
+    """ValueError unless the `shape[n]` values from `start[n]` on lie in `flat`, for every n."""
+    ends = start + shape.long().prod(dim=1)
+    if len(start) and (start.min() < 0 or ends.max() > flat.numel()):
+        raise ValueError(f"start and shape reach outside the {flat.numel()} {name} there are")
+
+
+def check_windows(shape: torch.Tensor, params: torch.Tensor) -> None:
+    """ValueError unless images, (N,2 or 3), have sides of 1 to 32,767 pixels, windows inside."""
+    if not len(shape):
+        return
+    sides = shape[:, :2].long()
     if sides.min() < 1 or sides.max() > LONGEST:
         raise ValueError(f"shape[:, :2] must be 1 to {LONGEST} pixels")
-    if start.min() < 0 or (start + sides.prod(dim=1) * depth).max() > pixels.numel():
-        raise ValueError(f"start and shape reach outside the {pixels.numel()} pixels there are")
     corner, window = params[:, [TOP, LEFT]].long(), params[:, [HEIGHT, WIDTH]].long()
     # Mip levels have floor(side / 2) pixels: a window may end less than a pixel beyond them.
     excess = corner + window - (sides << Q)

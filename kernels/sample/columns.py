@@ -75,5 +75,6 @@ COLUMNS = BEND + POINTS * POINTS  # 96: a row is 384 bytes, six cache lines
 
 MIRROR, UPEND, AFFINE, COLOUR, EDGE, REFLECT, BENT, STAINED, KEEP = (1 << bit for bit in range(9))
 
+GRAY = (0.2989, 0.587, 0.114)  # ITU-R 601 as torchvision rounds it: white becomes 0.9999
 DARKEST = 1 / 256  # light below it counts as this much optical density
 NOISE_MEAN, NOISE_SD = 510, 147.80053

@@ -13,18 +13,15 @@ import ctypes
 import functools
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
 from ..driver import Module, load_module
-from . import columns
 from .checks import check_call
-from .reference import GRAY
+from .source import source
 
 KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 ACROSS, DOWN, THREADS = 64, 16, 256  # BX, BY and THREADS of tile.cuh
-TEXTS = tuple(Path(__file__).with_name(name) for name in ("tile.cuh", "sample.cu"))
 _LOCK = threading.Lock()
 
 
@@ -39,19 +36,6 @@ class Job(ctypes.Structure):
         ("mean", ctypes.c_float * 3),
         ("gain", ctypes.c_float * 3),
     ]
-
-
-def source() -> str:
-    """The text that is compiled: the columns of `columns.py` as constants, then the two files."""
-    lines = []
-    for name, value in vars(columns).items():
-        if name.isupper() and isinstance(value, int):
-            lines.append(f"constexpr int {name} = {value};")
-        elif name.isupper() and isinstance(value, float):
-            lines.append(f"constexpr float {name} = {value!r}f;")
-    for name, share in zip(("RED", "GREEN", "BLUE"), GRAY, strict=True):
-        lines.append(f"constexpr float {name} = {share!r}f;")
-    return "\n".join([*lines, *(path.read_text(encoding="utf-8") for path in TEXTS)])
 
 
 def fused(

@@ -123,8 +123,9 @@ def _borders(shapes: list[tuple[int, int, int]]) -> list[Example]:
             beside, rotate=180.0, scale=(0.05, 2.0), shear=60.0, translate=1.0
         )
         bent = dataclasses.replace(
-            wild, fit="squash", elastic=0.06, affine_chance=0.5, elastic_chance=0.7
-        )
+            wild, fit="squash", scale=(0.05, 1.0), shear=30.0, elastic=0.06, affine_chance=0.5,
+            elastic_chance=0.7,
+        )  # fmt: skip
         for name, augment in (("letterbox", beside), ("turned", wild), ("bent", bent)):
             size = 30 if name == "bent" else 23
             found.append(_example(f"{name}, {border}", shapes, augment, size=size, channels=3))

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
+from ..library import register
 from ..op import Op
-from . import library
 from .augment import Augment
 from .checks import check_call
 from .columns import HEIGHT, ONE, WIDTH
@@ -23,6 +23,15 @@ from .params import plain
 from .reference import reference
 
 
+def _empty(
+    pixels: torch.Tensor, start: torch.Tensor, size: int, channels: int,
+    dtype: torch.dtype = torch.float32, parts: int = 1, **_: object,
+) -> torch.Tensor:  # fmt: skip
+    room = (start.shape[0] // parts, size, size, channels)
+    return pixels.new_empty(room, dtype=dtype).permute(0, 3, 1, 2)
+
+
+@register(_empty)
 def sample(
     pixels: torch.Tensor,
     start: torch.Tensor,
@@ -55,8 +64,6 @@ def sample(
     """
     given: dict[str, Any] = {"size": size, "channels": channels, "mean": mean, "std": std}
     given |= {"table": table, "parts": parts, "steps": steps, "threads": threads}
-    if torch.compiler.is_compiling():
-        return library.call(pixels, start, shape, params, dtype=dtype, out=out, **given)
     return SAMPLE.run(pixels, start, shape, params, dtype=dtype, out=out, **given)
 
 

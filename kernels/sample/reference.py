@@ -35,6 +35,7 @@ from .columns import (
     FILL,
     FLAGS,
     GAMMA,
+    GRAY,
     HEIGHT,
     KEEP,
     KEY0,
@@ -63,7 +64,6 @@ from .columns import (
     Q,
 )
 
-GRAY = (0.2989, 0.587, 0.114)  # ITU-R 601 as torchvision rounds it: white becomes 0.9999
 HALF = ONE // 2
 
 Array = NDArray[np.floating]
