@@ -4,6 +4,7 @@
 TRAIN_EXTRAS :=
 TEST_EXTRAS := dev,dicom,dali
 BIN := .venv/bin
+WORKERS := -n auto --dist loadfile
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test test-slow soak lint clean
 .NOTPARALLEL:
@@ -16,7 +17,7 @@ help:
 	@echo "make lint         ruff and mypy"
 	@echo "make clean        remove what building and testing left (.venv and runs/ stay)"
 	@echo
-	@echo "ARGS='...'        more arguments for the command that the goal runs"
+	@echo "ARGS='...'        more arguments for the command that the goal runs (tests: -n 0 for one process)"
 	@echo "PYTHON=PATH       the Python to make .venv with (3.11 or newer)"
 	@echo "TORCH_INDEX=URL   where to get torch and torchvision, such as"
 	@echo "                  the CPU-only index of pytorch.org (1 GB instead of 6)"
@@ -26,11 +27,11 @@ quickstart:
 	$(BIN)/foveate train oct2017:quickstart $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow and not soak" $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow and not soak" $(ARGS)
 
 test-slow:
 	@sh -eu -c "$$SETUP" setup "$(TEST_EXTRAS)"
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) -m slow $(ARGS)
 
 soak:
 	@sh -eu -c "$$SETUP" setup "$(TEST_EXTRAS)"

@@ -12,7 +12,7 @@ def halve(pixels: np.ndarray) -> np.ndarray:
     call: numpy's seven passes took 11 times as long for gray, twice for colour. ImportError where
     numba is missing.
     """
-    from .halve_rows import halve_rows  # imports numba
+    from .sample.halve import halve_rows  # imports numba
 
     height, width, channels = pixels.shape
     out = np.empty((-(-height // 2), -(-width // 2), channels), pixels.dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .op import jit
+from ..op import jit
 
 
 @jit
