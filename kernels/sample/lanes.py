@@ -13,8 +13,8 @@ of 64 bytes); `mix16(tile, places, x, pitch, right, down)` reads 16 pixels bilin
 `mix_rgb16(..., out, o, plane)` stores three channels of them, read from four floats a pixel;
 `fetch(array, i)` asks for the cache line of array[i] ahead of time. `bare(array)` is the address
 of its first element, which all of these and plain indexing take too: a call that passes arrays
-counts their references, some 30 cycles each. An index is a plain address: nothing is checked. LLVM
-splits vectors where the hardware is narrower.
+counts their references (`resize` of a 256 px image took 20 us so, 11 with addresses). An index is
+a plain address: nothing is checked. LLVM splits vectors where the hardware is narrower.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ def shrink_rows(pixels, shape, out):
     for top in range(0, height, BAND):
         many = min(BAND, height - top)
         lo, count, weight = rows
+        # A copy: `resize` takes addresses, so its tables have to be whole.
         band = (lo[top : top + many], count[top : top + many], weight[:, top : top + many].copy())
         layout = (width, 0 * many, width, 1, plane)
         resize(pixels, 0, shape, channels, band, columns, light, work, tile, layout)

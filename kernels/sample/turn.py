@@ -150,17 +150,22 @@ def look_up(u, v, n, window, step, pitch, place, right, down):
 
 
 @jit
+def between(tile, i, step, pitch, right, down):
+    """One value of a tile between its four neighbours, the first of them tile[i]."""
+    above = tile[i] + right * (tile[i + step] - tile[i])
+    i += pitch
+    below = tile[i] + right * (tile[i + step] - tile[i])
+    return above + down * (below - above)
+
+
+@jit
 def pick(tile, place, right, down, pitch, out, at, n):
     """One gray row: four neighbours each, mixed by their shares."""
     whole = n - n % LANES
     for x in range(0, whole, LANES):
         store16(out, at + x, mix16(tile, place, x, pitch, load16(right, x), load16(down, x)))
     for x in range(whole, n):
-        i = place[x]
-        above = tile[i] + right[x] * (tile[i + 1] - tile[i])
-        i += pitch
-        below = tile[i] + right[x] * (tile[i + 1] - tile[i])
-        out[at + x] = above + down[x] * (below - above)
+        out[at + x] = between(tile, place[x], 1, pitch, right[x], down[x])
 
 
 @jit
@@ -172,11 +177,8 @@ def pick_rgb(tile, place, right, down, pitch, out, at, plane, n):
         mix_rgb16(tile, place, x, pitch, a, b, out, at + x, plane)
     for x in range(whole, n):
         for channel in range(3):
-            i = place[x] + channel
-            above = tile[i] + right[x] * (tile[i + 4] - tile[i])
-            i += pitch
-            below = tile[i] + right[x] * (tile[i + 4] - tile[i])
-            out[at + channel * plane + x] = above + down[x] * (below - above)
+            found = between(tile, place[x] + channel, 4, pitch, right[x], down[x])
+            out[at + channel * plane + x] = found
 
 
 @jit
